@@ -1,0 +1,155 @@
+"""A store in the memory of one process: for development, tests and single-process servers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+
+import msgspec
+
+from .. import clock
+from ..exceptions import RecordExists, RecordNotFound, StoreError, VersionConflict
+from ..record import Record
+from .base import SessionStore, renew_after_fork
+
+# A write removes this many long-expired records, twice what a create adds: what nobody sweeps still shrinks.
+_REMOVED_PER_WRITE = 2
+# Writes leave the recently expired to delete_expired, whose caller wants to see them. Milliseconds.
+_LEFT_TO_SWEEPER = 10 * 60 * 1000
+# Below this many entries a rebuild of the heap is not worth its while.
+_SMALL_HEAP = 1024
+
+
+class MemoryStore(SessionStore):
+    """Keeps records in a dictionary. They end with the process, and no other process sees them.
+
+    A live record is never evicted. Expired ones are removed by
+    :meth:`delete_expired`, or, ten minutes later, by the writes of others.
+
+    :param max_records: refuse new records with StoreError at this many live ones.
+    """
+
+    def __init__(self, *, max_records: int | None = None) -> None:
+        if max_records is not None and max_records < 1:
+            raise ValueError("max_records must be at least 1, or None for no limit")
+        self._max_records = max_records
+        self._records: dict[str, Record] = {}
+        # At least one entry (expires, id) for each record, never later than its end;
+        # entries of records that were deleted or renewed are put right when they come up.
+        self._heap: list[tuple[int, str]] = []
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def create(self, record: Record) -> None:
+        """Insert a new record; see :meth:`SessionStore.create`."""
+        now = clock.now()
+        with self._lock:
+            self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE)
+            if record.id in self._records:
+                raise RecordExists(f"there is a record {record.id!r} already")
+            self._make_room(now)
+            # The entry first: a fork in between leaves a stale entry, never a record without one.
+            heappush(self._heap, (record.expires, record.id))
+            self._records[record.id] = record
+
+    def load(self, id: str) -> Record | None:
+        """Return the live record or None; see :meth:`SessionStore.load`."""
+        record = self._records.get(id)
+        if record is None or record.expires <= clock.now():
+            return None
+        return record
+
+    def save(self, record: Record) -> Record:
+        """Replace the record of the same version; see :meth:`SessionStore.save`."""
+        saved = Record(record.id, record.payload, record.expires, record.version + 1, record.owner)
+        now = clock.now()
+        with self._lock:
+            stored = self._live(record.id, now)
+            if stored.version != record.version:
+                raise VersionConflict(f"record {record.id!r} is at version {stored.version}, not {record.version}")
+            self._replace(stored, saved)
+            self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE)
+        return saved
+
+    def touch(self, id: str, version: int, expires: int) -> bool:
+        """Move only the expiry; see :meth:`SessionStore.touch`."""
+        with self._lock:
+            stored = self._live(id, clock.now())
+            if stored.version != version:
+                return False
+            self._replace(stored, msgspec.structs.replace(stored, expires=expires))
+        return True
+
+    def delete(self, id: str) -> None:
+        """Remove the record if there is one."""
+        with self._lock:
+            self._records.pop(id, None)
+            crowded = len(self._heap) > max(2 * len(self._records), _SMALL_HEAP)
+        if crowded:
+            self._rebuild_heap()
+
+    def delete_expired(self, limit: int = 500) -> list[Record]:
+        """Remove at most ``limit`` expired records and return them."""
+        with self._lock:
+            return self._remove_expired(clock.now(), limit)
+
+    def scan(self) -> Iterator[Record]:
+        """Yield the records that are live when they are reached."""
+        for record in list(self._records.values()):
+            if record.expires > clock.now():
+                yield record
+
+    def find_by_owner(self, owner: str) -> list[Record]:
+        """Return the live records of one user; looks at every record."""
+        return [record for record in self.scan() if record.owner == owner]
+
+    def _live(self, id: str, now: int) -> Record:
+        stored = self._records.get(id)
+        if stored is None or stored.expires <= now:
+            raise RecordNotFound(f"no live record {id!r}")
+        return stored
+
+    def _replace(self, stored: Record, renewed: Record) -> None:
+        if renewed.expires < stored.expires:
+            heappush(self._heap, (renewed.expires, renewed.id))
+        self._records[renewed.id] = renewed
+
+    def _make_room(self, now: int) -> None:
+        if self._max_records is None or len(self._records) < self._max_records:
+            return
+        if not self._remove_expired(now, _REMOVED_PER_WRITE):
+            raise StoreError(f"the store holds its maximum of {self._max_records} live records")
+
+    def _remove_expired(self, moment: int, limit: int) -> list[Record]:
+        """Remove at most ``limit`` records that end by ``moment``; the caller holds the lock."""
+        heap = self._heap
+        removed: list[Record] = []
+        while heap and heap[0][0] <= moment and len(removed) < limit:
+            id = heappop(heap)[1]
+            record = self._records.get(id)
+            if record is None:
+                continue
+            if record.expires <= moment:
+                removed.append(self._records.pop(id))
+            else:
+                heappush(heap, (record.expires, id))
+        return removed
+
+    def _rebuild_heap(self) -> None:
+        """Drop the entries of deleted records without holding the lock for all of it."""
+        with self._lock:
+            old, self._heap = self._heap, []
+        kept = {id: expires for expires, id in old if id in self._records}
+        renewed = [(expires, id) for id, expires in kept.items()]
+        heapify(renewed)
+        with self._lock:
+            for entry in self._heap:
+                heappush(renewed, entry)
+            self._heap = renewed
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._records)} records)"

@@ -1,0 +1,72 @@
+"""The credential in a cookie: a public id and a secret, ``id.secret``.
+
+The id is the key in the store and may be logged. The secret opens the session;
+only its SHA-256 is ever stored, so a stolen database opens nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+from binascii import b2a_base64
+from typing import Self
+
+import msgspec
+
+# 16 bytes are 22 characters of base64url, the last of which carries 2 bits: only
+# A, Q, g and w are canonical there, so no two texts stand for the same bytes.
+_PART = "[A-Za-z0-9_-]{21}[AQgw]"
+_match = re.compile(rf"({_PART})\.({_PART})", re.ASCII).fullmatch
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+class SessionToken(msgspec.Struct, frozen=True, gc=False):
+    """What opens one session.
+
+    :param id: the public id, 22 characters of base64url.
+    :param secret: the secret, 22 characters of base64url.
+    :param reissue: it came in a form that is being retired (a cookie signed
+        with an older key) and should go out anew with the next cookie.
+    """
+
+    id: str
+    secret: str
+    reissue: bool = False
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Return a token with a new id and a new secret of 128 random bits each."""
+        return cls(_random_part(), _random_part())
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return the token that ``text`` spells, or None if it is none."""
+        found = _match(text)
+        return cls(found[1], found[2]) if found else None
+
+    def with_new_secret(self) -> Self:
+        """Return a token for the same session that the old secret does not open."""
+        return type(self)(self.id, _random_part())
+
+    @property
+    def value(self) -> str:
+        """The credential itself, as it travels in the cookie: keep it out of logs."""
+        return f"{self.id}.{self.secret}"
+
+    def secret_hash(self) -> bytes:
+        """Return the SHA-256 of the secret, 32 bytes: what a record keeps."""
+        return hashlib.sha256(self.secret.encode()).digest()
+
+    def opens(self, secret_hash: bytes) -> bool:
+        """Tell in constant time whether this secret has that hash."""
+        return hmac.compare_digest(self.secret_hash(), secret_hash)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={self.id!r}, secret=...)"
+
+
+def _random_part() -> str:
+    # os.urandom is what the secrets module reads; this is secrets.token_urlsafe(16) at half its cost.
+    return b2a_base64(os.urandom(16), newline=False).translate(_URL_SAFE)[:22].decode()
