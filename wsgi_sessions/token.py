@@ -36,19 +36,15 @@ class SessionToken(msgspec.Struct, frozen=True, gc=False):
     reissue: bool = False
 
     @classmethod
-    def generate(cls) -> Self:
-        """Return a token with a new id and a new secret of 128 random bits each."""
-        return cls(_random_part(), _random_part())
+    def generate(cls, id: str | None = None) -> Self:
+        """Return a token with a new secret of 128 random bits, and a new id unless one is given."""
+        return cls(id or _random_part(), _random_part())
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Return the token that ``text`` spells, or None if it is none."""
         found = _match(text)
         return cls(found[1], found[2]) if found else None
-
-    def with_new_secret(self) -> Self:
-        """Return a token for the same session that the old secret does not open."""
-        return type(self)(self.id, _random_part())
 
     @property
     def value(self) -> str:

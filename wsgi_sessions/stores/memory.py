@@ -139,17 +139,23 @@ class MemoryStore(SessionStore):
     def _rebuild_heap(self) -> None:
         """Drop the entries of deleted records without holding the lock for all of it."""
         with self._lock:
-            old, self._heap = self._heap, []
-        kept = {id: expires for expires, id in old if id in self._records}
-        renewed = [(expires, id) for id, expires in kept.items()]
-        heapify(renewed)
+            self._heap = []
+        # What is written from here on enters the new heap; what was there before is in this list.
+        renewed = self._entries()
         with self._lock:
             for entry in self._heap:
                 heappush(renewed, entry)
             self._heap = renewed
 
+    def _entries(self) -> list[tuple[int, str]]:
+        entries = [(record.expires, record.id) for record in list(self._records.values())]
+        heapify(entries)
+        return entries
+
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
+        # The parent may have been in the middle of a rebuild.
+        self._heap = self._entries()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self._records)} records)"

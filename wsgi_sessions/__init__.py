@@ -1,0 +1,1 @@
+"""Server-side sessions as middleware for every synchronous Python web app."""

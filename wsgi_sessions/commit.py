@@ -1,0 +1,94 @@
+"""What happens to a session when the head of the response is about to leave, and when its body has ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+from . import clock
+from .exceptions import SerializationError, SessionTooLarge, StoreError
+from .session import HEAD_SENT, Session
+from .state import State
+from .token import SessionToken
+
+_log = logging.getLogger("wsgi_sessions")
+
+
+class CookieChange(NamedTuple):
+    """What the response has to tell the browser.
+
+    :param token: to be kept; None removes the cookie.
+    :param max_age: seconds to keep it, None for the browser's session.
+    """
+
+    token: SessionToken | None
+    max_age: int | None = None
+
+
+_REMOVAL = CookieChange(None)
+
+
+def commit(session: Session, status: int) -> CookieChange | None:
+    """Store what the session holds, before the head of the response leaves.
+
+    :param status: the status code of the response, without which nothing can be decided.
+    :returns: what the browser must be told, None for nothing.
+    :raises StoreError: if it may not have been stored.
+    :raises SerializationError: if a value cannot be stored.
+    :raises SessionTooLarge: if all of them together are over the limit.
+    """
+    state = session._state
+    if state is None:
+        return _keep_alive(session, status) if session._settings.always_save else None
+    with state.lock:
+        session._phase = HEAD_SENT
+        if not state.is_loaded:
+            return None
+        return _commit_loaded(state, status)
+
+
+def _commit_loaded(state: State, status: int) -> CookieChange | None:
+    """The commit table: the first row that fits."""
+    failed = status >= 500
+    state.discarded = failed
+    if state.ended and state.record is None and (failed or not state.is_worth_storing):
+        return _REMOVAL if state.presented else None
+    if not failed:
+        state.persist()
+    return _announcement(state) if state.announce else None
+
+
+def commit_late(session: Session) -> None:
+    """Save what has changed while the body streamed. The head is out: an error can only be logged."""
+    state = session._state
+    if state is None or not state.is_loaded or state.discarded or state.record is None:
+        return
+    try:
+        with state.lock:
+            state.persist()
+    except (StoreError, SerializationError, SessionTooLarge):
+        _log.exception("changes made while the body was sent are lost")
+
+
+def _keep_alive(session: Session, status: int) -> CookieChange | None:
+    """Count a request as activity that did not touch its session; an outage is not its business."""
+    if status >= 500:
+        return None
+    try:
+        state = session._load()
+        session._phase = HEAD_SENT
+        with state.lock:
+            return _commit_loaded(state, status)
+    except StoreError:
+        _log.warning("a session could not be kept alive", exc_info=True)
+        session._state = None
+        return None
+
+
+def _announcement(state: State) -> CookieChange | None:
+    token = state.token
+    if state.record is None or token is None:
+        return None
+    if not state.policy.persistent:
+        return CookieChange(token)
+    return CookieChange(token, max(0, state.record.expires - clock.now()) // 1000)

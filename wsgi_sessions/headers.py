@@ -1,0 +1,51 @@
+"""The response headers that go with a session: Vary, Cache-Control, one Set-Cookie.
+
+Nothing here changes the application's list; each function returns a new one.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from werkzeug.datastructures import ResponseCacheControl
+from werkzeug.http import parse_cache_control_header, parse_set_header
+
+from .response import Headers
+
+_log = logging.getLogger("wsgi_sessions")
+
+
+def vary_by_cookie(headers: Headers) -> Headers:
+    """Merge Cookie into Vary: a cache must not give one visitor's page to another (RFC 9110 12.5.5)."""
+    for position, (name, value) in enumerate(headers):
+        if name.lower() == "vary":
+            vary = parse_set_header(value)
+            if "*" in vary or "cookie" in vary:
+                return list(headers)
+            vary.add("Cookie")
+            return [*headers[:position], (name, vary.to_header()), *headers[position + 1 :]]
+    return [*headers, ("Vary", "Cookie")]
+
+
+def forbid_storing(headers: Headers) -> Headers:
+    """Keep caches from storing a response that sets a cookie, unless the application already does."""
+    kept = [header for header in headers if header[0].lower() != "cache-control"]
+    if len(kept) != len(headers):
+        values = [value for name, value in headers if name.lower() == "cache-control"]
+        control = parse_cache_control_header(",".join(values), None, ResponseCacheControl)
+        # A directive that names fields, such as no-cache="Set-Cookie", restricts only these.
+        if control.no_store or control.private is True or control.private == "*" or control.no_cache in (True, "*"):
+            return list(headers)
+        _log.debug("Cache-Control %s was replaced by no-store: the response sets a session cookie", values)
+    return [*kept, ("Cache-Control", "no-store")]
+
+
+def set_cookie(headers: Headers, name: str, set_cookie_header: tuple[str, str]) -> Headers:
+    """Add the session's cookie in the place of any other of its name (RFC 6265bis 4.1.1)."""
+    prefix = f"{name}="
+    kept = [
+        header for header in headers if header[0].lower() != "set-cookie" or not header[1].lstrip().startswith(prefix)
+    ]
+    if len(kept) != len(headers):
+        _log.warning("the application set a cookie of the session's name %r itself; it was dropped", name)
+    return [*kept, set_cookie_header]

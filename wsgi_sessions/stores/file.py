@@ -1,0 +1,310 @@
+"""A store of one file per session: for one host, any number of processes, and nothing to install.
+
+Not for network file systems (NFS, CIFS): neither ``flock`` nor what happens to
+an open file that another host replaces can be relied upon there. The kind of
+file system is not checked. To look often for the sessions of one user among
+many, use SQLiteStore: :meth:`FileStore.find_by_owner` opens every file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from functools import wraps
+from typing import Concatenate, Literal, ParamSpec, TypeVar
+
+import msgspec
+
+from .. import clock
+from ..exceptions import RecordExists, RecordNotFound, SessionTooLarge, StoreError, VersionConflict
+from ..record import Record
+from ._file_folder import READ, READ_AND_WRITE, Folder, make_folder, open_folder, refuse_hostile, write_all
+from ._file_format import EXPIRY_OFFSET, CorruptFile, Summary, file_name, pack, pack_expiry
+from ._file_lock import ShardLocks
+from ._file_sweep import live_summaries, remove_expired
+from .base import SessionStore
+
+# One for each value of the first byte of the name. A million records make directories of 4,000 files.
+_SHARDS = 256
+# Far above what anybody should keep in a session; read at once, it still hurts nobody.
+_MAX_PAYLOAD = 16 * 1024 * 1024
+
+_log = logging.getLogger("wsgi_sessions")
+_security_log = logging.getLogger("wsgi_sessions.security")
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def _raises_store_error(
+    method: Callable[Concatenate[FileStore, _Parameters], _Result],
+) -> Callable[Concatenate[FileStore, _Parameters], _Result]:
+    """Let every OSError leave a method as StoreError."""
+
+    @wraps(method)
+    def at_the_edge(self: FileStore, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        try:
+            return method(self, *args, **kwargs)
+        except OSError as error:
+            raise StoreError(f"{method.__name__} failed in {self.directory}: {error}") from error
+
+    return at_the_edge
+
+
+class FileStore(SessionStore):
+    """Keeps each record in a file of its own, which no other user of the system can read.
+
+    A file that was damaged, moved, replaced by a link or put there by another
+    user is no record: that is logged, never raised, and :meth:`delete_expired`
+    removes it an hour after its last change. Needs POSIX.
+
+    :param directory: made at the first use if its parent exists. An existing one must belong to
+        the user that the process runs as, and be writable by nobody else.
+    :param durability: ``"process"``: what was stored survives the death of every process. ``"power"``:
+        also that of the machine, save for the expiry that a :meth:`touch` moved; far slower.
+    :param max_payload: bytes; larger records are neither written (SessionTooLarge) nor read.
+    :param lock_timeout: how long to wait for other writers in the same 256th before a StoreError.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        durability: Literal["process", "power"] = "process",
+        max_payload: int = _MAX_PAYLOAD,
+        lock_timeout: timedelta = timedelta(seconds=2),
+    ) -> None:
+        path = os.fspath(directory)
+        if not isinstance(path, str):
+            raise TypeError("directory must be a str or a pathlib.Path, not bytes")
+        if not path or "\0" in path:
+            raise ValueError("directory must name a directory, such as '/var/lib/myapp/sessions'")
+        if durability not in ("process", "power"):
+            raise ValueError(f"durability must be 'process' or 'power', not {durability!r}")
+        if not isinstance(max_payload, int):
+            raise TypeError(f"max_payload must be a number of bytes, not {max_payload!r}")
+        if max_payload < 1:
+            raise ValueError("max_payload must be at least 1 byte")
+        if not isinstance(lock_timeout, timedelta):
+            raise TypeError(f"lock_timeout must be a timedelta such as timedelta(seconds=2), not {lock_timeout!r}")
+        if lock_timeout <= timedelta(0):
+            raise ValueError("lock_timeout must be positive, such as timedelta(seconds=2)")
+        #: Absolute, and without a slash at the end, which would follow a symbolic link.
+        self.directory = os.path.abspath(path)
+        self._is_synced = durability == "power"
+        self._max_payload = max_payload
+        self._locks = ShardLocks(lock_timeout.total_seconds())
+        # None before the first use and after close().
+        self._root: Folder | None = None
+        # The shard at which the next call of delete_expired begins.
+        self._next_shard = 0
+
+    @_raises_store_error
+    def create(self, record: Record) -> None:
+        """Insert a new record; see :meth:`SessionStore.create`.
+
+        :raises SessionTooLarge: if the payload is over ``max_payload``.
+        """
+        data = self._pack(record)
+        name = file_name(record.id)
+        root = self._current_root()
+        with make_folder(name[:2], root) as shard, shard.temporary(data, is_synced=self._is_synced) as temporary:
+            # While it has two names, readers take it for a planted hard link and wait for the lock.
+            with self._locks.hold(shard):
+                _link(shard, temporary, name, record.id)
+                os.unlink(temporary, dir_fd=shard.descriptor)
+            self._sync(shard)
+            self._sync(root)
+
+    @_raises_store_error
+    def load(self, id: str) -> Record | None:
+        """Return the live record or None; see :meth:`SessionStore.load`."""
+        name = file_name(id)
+        root = self._root or self._current_root()
+        try:
+            root.verify(name[:2])
+            record, descriptor = root.open_record(f"{name[:2]}/{name}", READ, id, self._max_payload)
+        except FileNotFoundError:
+            # Unless the directory was removed or moved while it was open, that is all.
+            return None if root is self._current_root() else self._load_locked(id)
+        except CorruptFile:
+            return self._load_locked(id)
+        os.close(descriptor)
+        return record if record.expires > clock.now() else None
+
+    @_raises_store_error
+    def save(self, record: Record) -> Record:
+        """Replace the record of the same version; see :meth:`SessionStore.save`.
+
+        :raises SessionTooLarge: if the payload is over ``max_payload``; the stored record is unchanged.
+        """
+        saved = Record(record.id, record.payload, record.expires, record.version + 1, record.owner)
+        data = self._pack(saved)
+        name = file_name(record.id)
+        # Written before the lock is taken, to hold it as briefly as possible.
+        with self._shard(record.id) as shard, shard.temporary(data, is_synced=self._is_synced) as temporary:
+            with self._locks.hold(shard):
+                stored, descriptor = self._open_live(shard, record.id, READ)
+                os.close(descriptor)
+                if stored.version != record.version:
+                    raise VersionConflict(f"record {record.id!r} is at version {stored.version}, not {record.version}")
+                os.replace(temporary, name, src_dir_fd=shard.descriptor, dst_dir_fd=shard.descriptor)
+            self._sync(shard)
+        return saved
+
+    @_raises_store_error
+    def touch(self, id: str, version: int, expires: int) -> bool:
+        """Move only the expiry; see :meth:`SessionStore.touch`."""
+        with self._shard(id) as shard, self._locks.hold(shard):
+            stored, descriptor = self._open_live(shard, id, READ_AND_WRITE)
+            try:
+                if stored.version != version:
+                    return False
+                write_all(descriptor, pack_expiry(msgspec.structs.replace(stored, expires=expires)), EXPIRY_OFFSET)
+            finally:
+                os.close(descriptor)
+        return True
+
+    @_raises_store_error
+    def delete(self, id: str) -> None:
+        """Remove the record if there is one."""
+        with suppress(RecordNotFound), self._shard(id) as shard:
+            # What is a directory was never a record.
+            with self._locks.hold(shard), suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(file_name(id), dir_fd=shard.descriptor)
+            # Also if nothing was there: the delete that removed it may have failed here.
+            self._sync(shard)
+
+    @_raises_store_error
+    def delete_expired(self, limit: int = 500) -> list[Record]:
+        """Remove at most ``limit`` expired records and return them; none if all shards hold none.
+
+        Goes on where the last call stopped. On its way it removes what killed
+        processes left behind, and corrupt files, an hour after their last change.
+        """
+        removed: list[Record] = []
+        if limit < 1:
+            return removed
+        first = self._next_shard
+        for number in range(first, first + _SHARDS):
+            self._next_shard = (number + 1) % _SHARDS
+            try:
+                self._sweep(number % _SHARDS, removed, limit)
+            except (OSError, StoreError):
+                # The caller must learn of what was removed. If the failure lasts, a call that removed nothing raises.
+                if not removed:
+                    raise
+                _log.warning("cannot remove expired records from %s", self.directory, exc_info=True)
+            if len(removed) >= limit:
+                self._next_shard = number % _SHARDS
+                break
+        return removed
+
+    def scan(self) -> Iterator[Record]:
+        """Yield the records that are live when they are reached."""
+        for summary in self._summaries():
+            record = self.load(summary.id)
+            if record is not None:
+                yield record
+
+    def find_by_owner(self, owner: str) -> list[Record]:
+        """Return the live records of one user; looks at the beginning of every file."""
+        ids = [summary.id for summary in self._summaries() if summary.owner == owner]
+        return [record for record in map(self.load, ids) if record is not None and record.owner == owner]
+
+    def close(self) -> None:
+        """Close the directory; the next use opens it again."""
+        self._root = None
+
+    def _current_root(self) -> Folder:
+        """Return the directory, opened again if another one is at its path by now."""
+        root = self._root
+        with suppress(FileNotFoundError):
+            status = os.stat(self.directory, follow_symlinks=False)
+            if root is not None and os.path.samestat(status, os.fstat(root.descriptor)):
+                refuse_hostile(self.directory, status)
+                return root
+        self._root = root = make_folder(self.directory)
+        if self._is_synced:
+            _sync_parent(self.directory)
+        return root
+
+    def _shard(self, id: str) -> Folder:
+        """Open the directory in which the record would be."""
+        try:
+            return open_folder(file_name(id)[:2], self._current_root())
+        except FileNotFoundError:
+            raise RecordNotFound(f"no live record {id!r}") from None
+
+    def _pack(self, record: Record) -> bytes:
+        if len(record.payload) > self._max_payload:
+            raise SessionTooLarge(f"{len(record.payload)} bytes are more than max_payload, {self._max_payload}")
+        return pack(record)
+
+    def _sync(self, folder: Folder) -> None:
+        if self._is_synced:
+            os.fsync(folder.descriptor)
+
+    def _open_live(self, shard: Folder, id: str, flags: int) -> tuple[Record, int]:
+        """Open a live record; the caller holds the lock, and closes the descriptor."""
+        try:
+            record, descriptor = shard.open_record(file_name(id), flags, id, self._max_payload)
+        except (FileNotFoundError, CorruptFile) as error:
+            if isinstance(error, CorruptFile):
+                _security_log.warning("corrupt record %r: %s", id, error)
+            raise RecordNotFound(f"no live record {id!r}") from None
+        if record.expires <= clock.now():
+            os.close(descriptor)
+            raise RecordNotFound(f"no live record {id!r}")
+        return record, descriptor
+
+    def _load_locked(self, id: str) -> Record | None:
+        """Load while nobody writes: what looked corrupt may have been touched or created at that moment."""
+        with suppress(RecordNotFound), self._shard(id) as shard, self._locks.hold(shard):
+            record, descriptor = self._open_live(shard, id, READ)
+            os.close(descriptor)
+            return record
+        return None
+
+    def _sweep(self, number: int, removed: list[Record], limit: int) -> None:
+        with suppress(FileNotFoundError), open_folder(f"{number:02x}", self._current_root()) as shard:
+            for record in remove_expired(shard, self._locks, self._max_payload):
+                removed.append(record)
+                if len(removed) >= limit:
+                    return
+
+    def _summaries(self) -> Iterator[Summary]:
+        try:
+            for number in range(_SHARDS):
+                with suppress(FileNotFoundError), open_folder(f"{number:02x}", self._current_root()) as shard:
+                    yield from live_summaries(shard)
+        except OSError as error:
+            raise StoreError(f"scan failed in {self.directory}: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.directory!r})"
+
+
+def _sync_parent(path: str) -> None:
+    """Make sure that a directory, which may be new, is in its parent after a power failure."""
+    # A parent that we may not read is one in which others made the directory.
+    with suppress(PermissionError):
+        descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _link(shard: Folder, temporary: str, name: str, id: str) -> None:
+    """Give a finished file its name, unless that is taken."""
+    descriptor = shard.descriptor
+    try:
+        os.link(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
+    except FileExistsError:
+        raise RecordExists(f"there is a record {id!r} already") from None

@@ -1,0 +1,254 @@
+"""The values of one session: decoded when read, compared when it is time to save.
+
+A value stays encoded until its key is read. What is known to have been assigned, and what was
+read and can change in place, is encoded again to see whether it differs from what was loaded;
+all else cannot have changed and is not looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from msgspec import Raw
+
+from . import codec
+from .exceptions import SerializationError
+
+_log = logging.getLogger("wsgi_sessions.security")
+
+
+class _Mutations(NamedTuple):
+    """What ``mutate`` did to a key, so that it can be done again to another's value."""
+
+    steps: list[tuple[Callable[[Any], Any], Any]]
+    #: The encoding after the last step; if it is another by now, the key was also changed by hand.
+    result: bytes
+
+
+class Changes(NamedTuple):
+    """How the values differ from what was loaded: encoded ones to set, keys to drop."""
+
+    changed: dict[str, Raw]
+    removed: set[str]
+
+
+class Values:
+    """A session's keys and values, and which of them have changed.
+
+    Not safe for threads by itself: the session holds its lock around every call.
+
+    :param loaded: the encoded values of the record; owned by this object from now on.
+    """
+
+    __slots__ = ("_cleared", "_data", "_loaded", "_mutations", "_removed", "_watched")
+
+    def __init__(self, loaded: dict[str, Raw]) -> None:
+        self._loaded = loaded
+        # A value that is still a Raw has not been read, so it cannot have changed.
+        self._data: dict[str, Any] = loaded.copy()
+        # Keys whose present value has to be compared: assigned, or read and mutable.
+        self._watched: set[str] = set()
+        self._removed: set[str] = set()
+        self._mutations: dict[str, _Mutations] = {}
+        self._cleared = False
+
+    @property
+    def may_have_changed(self) -> bool:
+        """False if it is certain, without a look at any value, that there are no changes."""
+        return bool(self._watched or self._removed)
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._data[key]
+        return self._read(key, value) if type(value) is Raw else value
+
+    def __contains__(self, key: object) -> bool:
+        if type(self._data.get(key)) is Raw:  # type: ignore[call-overload]
+            try:
+                self[key]  # type: ignore[index]
+            except KeyError:
+                return False
+        return key in self._data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over a snapshot of the keys that can be read."""
+        return iter([key for key in list(self._data) if key in self])
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if type(key) is not str:
+            raise SerializationError(f"keys of a session are str, not {type(key).__name__}")
+        if not key.isascii():
+            _check_encodable(key)
+        if type(value) is not str:
+            try:
+                codec.check(value, "")
+            except SerializationError as error:
+                raise _at(key, error) from None
+        self._data[key] = value
+        self._watched.add(key)
+        self._removed.discard(key)
+        self._mutations.pop(key, None)
+
+    def __delitem__(self, key: str) -> None:
+        del self._data[key]
+        self._watched.discard(key)
+        self._mutations.pop(key, None)
+        if key in self._loaded:
+            self._removed.add(key)
+
+    def clear(self) -> None:
+        """Drop every key, also those that another request is adding meanwhile."""
+        self._data.clear()
+        self._watched.clear()
+        self._mutations.clear()
+        self._removed = set(self._loaded)
+        self._cleared = True
+
+    def copy_of(self, key: str) -> Any:
+        """Return a value that shares nothing with the session's own.
+
+        :raises KeyError: if there is none.
+        """
+        value = self._data[key]
+        if type(value) is not Raw:
+            return codec.decode(_encode(key, value))
+        try:
+            return codec.decode(value)
+        except ValueError:
+            self._drop_unreadable(key)
+            raise KeyError(key) from None
+
+    def mutate(self, key: str, function: Callable[[Any], Any], default: Any) -> Any:
+        """Put ``function(value)`` in the place of a value, ready to do it again after a conflict."""
+        replayable = self._is_own_work(key)
+        steps = self._mutations[key].steps if key in self._mutations else []
+        self[key] = value = function(self.copy_of(key) if key in self else default)
+        encoded = _encode(key, value)
+        if replayable:
+            self._mutations[key] = _Mutations([*steps, (function, default)], encoded)
+        return value
+
+    def changes(self) -> Changes:
+        """Return how the values differ from the loaded ones.
+
+        :raises SerializationError: if a changed value cannot be stored.
+        """
+        changed: dict[str, Raw] = {}
+        loaded, data = self._loaded, self._data
+        for key in self._watched:
+            encoded = _encode(key, data[key])
+            before = loaded.get(key)
+            if before is None or encoded != bytes(before):
+                changed[key] = Raw(encoded)
+        return Changes(changed, self._removed)
+
+    def merged(self, changes: Changes) -> dict[str, Raw]:
+        """Return all encoded values as they are with the changes."""
+        merged = {**self._loaded, **changes.changed}
+        for key in changes.removed:
+            del merged[key]
+        return merged
+
+    def settle(self, stored: dict[str, Raw]) -> None:
+        """Take what was just stored as what was loaded; values that the caller holds stay the same objects."""
+        self._loaded = stored
+        self._removed = set()
+        self._mutations = {}
+        self._cleared = False
+        # What was not watched before was not read, or cannot change.
+        data = self._data
+        self._watched = {key for key in self._watched if type(data[key]) in codec.MUTABLE}
+
+    def rebase(self, theirs: dict[str, Raw]) -> None:
+        """Carry the changes over to what another request has stored meanwhile.
+
+        Keys that were changed here keep their value, or have their ``mutate``
+        functions applied to the other's; keys that were removed here stay removed
+        (all of them after ``clear``); everything else becomes theirs.
+        """
+        # What a cleared session holds was all put there since, also where it equals what was there before.
+        ours = set(self._data) if self._cleared else set(self.changes().changed)
+        data: dict[str, Any] = {} if self._cleared else theirs.copy()
+        for key in self._removed:
+            data.pop(key, None)
+        for key in data.keys() & self._data.keys() - ours:
+            # Changed by nobody: the object that the application may hold stays in its place.
+            if key in self._loaded and bytes(theirs[key]) == bytes(self._loaded[key]):
+                data[key] = self._data[key]
+        for key in ours:
+            data[key] = self._carry_over(key, theirs.get(key))
+        self._data = data
+        self._loaded = theirs
+        self._removed = set(theirs.keys() - data.keys())
+        self._watched = ours | {key for key, value in data.items() if type(value) in codec.MUTABLE}
+
+    def _carry_over(self, key: str, theirs: Raw | None) -> Any:
+        """Return the value of a key that was changed here, above what another has stored."""
+        mutations = self._mutations.get(key)
+        if mutations is None or mutations.result != _encode(key, self._data[key]):
+            return self._data[key]
+        value = _replay(mutations, theirs)
+        self._mutations[key] = mutations._replace(result=_encode(key, value))
+        return value
+
+    def _is_own_work(self, key: str) -> bool:
+        """Tell whether nothing but ``mutate`` has changed the key so far."""
+        mutations = self._mutations.get(key)
+        if mutations is not None:
+            return _encode(key, self._data[key]) == mutations.result
+        if self._cleared or key in self._removed:
+            return False
+        if key not in self._watched:
+            return True
+        before = self._loaded.get(key)
+        return before is not None and _encode(key, self._data[key]) == bytes(before)
+
+    def _read(self, key: str, encoded: Raw) -> Any:
+        try:
+            value = codec.decode(encoded)
+        except ValueError:
+            self._drop_unreadable(key)
+            raise KeyError(key) from None
+        self._data[key] = value
+        if type(value) in codec.MUTABLE:
+            self._watched.add(key)
+        return value
+
+    def _drop_unreadable(self, key: str) -> None:
+        _log.error("a value of the session does not decode and is left out: %r", key)
+        # From both, so that a mere read does not look like a removal.
+        del self._data[key], self._loaded[key]
+
+
+def _encode(key: str, value: Any) -> bytes:
+    try:
+        return codec.encode(value, "")
+    except SerializationError as error:
+        raise _at(key, error) from None
+
+
+def _at(key: str, error: SerializationError) -> SerializationError:
+    """Return the error of a value with the whole path to it, which is not worth forming before it is needed."""
+    return SerializationError(error.reason, f"session[{key!r}]{error.path}")
+
+
+def _replay(mutations: _Mutations, theirs: Raw | None) -> Any:
+    absent = theirs is None
+    value = None if theirs is None else codec.decode(theirs)
+    for function, default in mutations.steps:
+        value = function(default if absent else value)
+        absent = False
+    return value
+
+
+def _check_encodable(key: str) -> None:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise SerializationError("a lone surrogate has no UTF-8 form", f"session[{key!r}]") from None
+
+
