@@ -353,6 +353,13 @@ def test_what_is_no_encoding_raises_value_error(encoded):
         codec.decode(encoded)
 
 
+def test_decoding_error_does_not_tell_the_value():
+    with pytest.raises(ValueError) as caught:
+        codec.decode(msgspec.json.encode({"$": ["float", SECRET]}))
+    assert SECRET not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
 def test_markup_does_not_decode_without_markupsafe(monkeypatch):
     monkeypatch.setitem(sys.modules, "markupsafe", None)
     with pytest.raises(ValueError, match=r"^not the encoding of a value$"):

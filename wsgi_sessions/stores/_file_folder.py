@@ -32,14 +32,20 @@ class Folder:
     descriptor that was closed too early may soon belong to something else.
 
     :param descriptor: its open descriptor, which the folder owns from now on.
-    :param path: for messages.
+    :param name: within the parent, or its path if that is None.
     """
 
-    def __init__(self, descriptor: int, path: str) -> None:
+    def __init__(self, descriptor: int, name: str, parent: Folder | None) -> None:
         self.descriptor = descriptor
-        self.path = path
-        self.name = os.path.basename(path)
+        self.name = name
+        self._parent = parent
+        self._user = os.geteuid()
         self._verified: set[str] = set()
+
+    @property
+    def path(self) -> str:
+        """Where it was when it was opened, for messages."""
+        return _path(self.name, self._parent)
 
     def verify(self, name: str) -> None:
         """Open and close a directory in this one, once, so that it may be part of a path.
@@ -73,9 +79,11 @@ class Folder:
             # None, not one, for a file that was replaced after it was opened.
             if status.st_nlink > 1:
                 raise CorruptFile("it has another name as well")
-            if status.st_size > max_payload + BEFORE_PAYLOAD:
+            size = status.st_size
+            if size > max_payload + BEFORE_PAYLOAD:
                 raise CorruptFile("it is too large")
-            record = unpack(_read_all(descriptor, status.st_size))
+            data = os.read(descriptor, size)
+            record = unpack(data if len(data) == size else _read_rest(descriptor, size, data))
             if record.id != id:
                 raise CorruptFile("it is the file of another record")
         except BaseException:
@@ -91,7 +99,7 @@ class Folder:
         """
         descriptor, status = self._open_file(name, READ)
         try:
-            summary = summarize(_read_all(descriptor, min(status.st_size, BEFORE_PAYLOAD)))
+            summary = summarize(_read_rest(descriptor, min(status.st_size, BEFORE_PAYLOAD), b""))
         finally:
             os.close(descriptor)
         if summary.size != status.st_size:
@@ -131,15 +139,21 @@ class Folder:
             raise
         except OSError:
             # ELOOP, ENXIO, EACCES, EMFILE...: what is there tells whose fault it is.
-            _refuse_foreign(os.stat(path, dir_fd=self.descriptor, follow_symlinks=False))
+            self._refuse_foreign(os.stat(path, dir_fd=self.descriptor, follow_symlinks=False))
             raise
         try:
             status = os.fstat(descriptor)
-            _refuse_foreign(status)
+            self._refuse_foreign(status)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor, status
+
+    def _refuse_foreign(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise CorruptFile("it is not a regular file")
+        if status.st_uid != self._user:
+            raise CorruptFile("it belongs to another user")
 
     def close(self) -> None:
         """Close the descriptor; the folder cannot be used again."""
@@ -164,16 +178,15 @@ def open_folder(name: str, parent: Folder | None = None) -> Folder:
     :raises FileNotFoundError: if there is none.
     :raises StoreError: if others could have put something into it.
     """
-    path = os.path.join(parent.path, name) if parent else name
     dir_fd = parent.descriptor if parent else None
     try:
-        folder = Folder(os.open(name, _OPEN_FOLDER, dir_fd=dir_fd), path)
+        folder = Folder(os.open(name, _OPEN_FOLDER, dir_fd=dir_fd), name, parent)
     except OSError as error:
         # Which of the two a symbolic link gives differs between systems.
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
-            refuse_hostile(path, os.stat(name, dir_fd=dir_fd, follow_symlinks=False))
+            refuse_hostile(_path(name, parent), os.stat(name, dir_fd=dir_fd, follow_symlinks=False))
         raise
-    refuse_hostile(path, os.fstat(folder.descriptor))
+    refuse_hostile(_path(name, parent), os.fstat(folder.descriptor))
     return folder
 
 
@@ -197,6 +210,8 @@ def make_folder(name: str, parent: Folder | None = None) -> Folder:
 
 def refuse_hostile(path: str, status: os.stat_result) -> None:
     """Raise StoreError for a directory into which others can put, or have put, what they like."""
+    if not _is_hostile(status):
+        return
     found = f"{path} (mode {stat.filemode(status.st_mode)})"
     if stat.S_ISLNK(status.st_mode):
         raise StoreError(f"{found} is a symbolic link; give FileStore the directory itself")
@@ -205,8 +220,15 @@ def refuse_hostile(path: str, status: os.stat_result) -> None:
     user = os.geteuid()
     if status.st_uid != user:
         raise StoreError(f"{found} belongs to user {status.st_uid}, and this process runs as user {user}")
-    if status.st_mode & 0o022:
-        raise StoreError(f"{found} can be written to by others; change it with: chmod go-w {path}")
+    raise StoreError(f"{found} can be written to by others; change it with: chmod go-w {path}")
+
+
+def _is_hostile(status: os.stat_result) -> bool:
+    return not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or bool(status.st_mode & 0o022)
+
+
+def _path(name: str, parent: Folder | None) -> str:
+    return os.path.join(parent.path, name) if parent else name
 
 
 def write_all(descriptor: int, data: bytes, offset: int) -> None:
@@ -219,19 +241,11 @@ def write_all(descriptor: int, data: bytes, offset: int) -> None:
         written += count
 
 
-def _read_all(descriptor: int, length: int) -> bytes:
-    """Read so many bytes, or fewer where the file ends."""
-    data = os.read(descriptor, length)
+def _read_rest(descriptor: int, length: int, data: bytes) -> bytes:
+    """Read on until there are so many bytes, or the file ends."""
     while len(data) < length:
         more = os.read(descriptor, length - len(data))
         if not more:
             break
         data += more
     return data
-
-
-def _refuse_foreign(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise CorruptFile("it is not a regular file")
-    if status.st_uid != os.geteuid():
-        raise CorruptFile("it belongs to another user")

@@ -40,10 +40,11 @@ _HEAD = Struct("<6sHIq")
 _CHECKSUM = Struct("<I")
 _BODY = Struct("<QIHB")
 _HEADER = Struct("<6sHIqIQIHB")
+_ID_OFFSET = _HEADER.size
 _MAX_ID = 128
 _MAX_OWNER = 255
 #: No payload begins after so many bytes: four of UTF-8 for each character of the owner.
-BEFORE_PAYLOAD = _HEADER.size + _MAX_ID + 4 * _MAX_OWNER
+BEFORE_PAYLOAD = _ID_OFFSET + _MAX_ID + 4 * _MAX_OWNER
 
 
 class CorruptFile(Exception):
@@ -95,12 +96,12 @@ def unpack(data: bytes) -> Record:
     _, _, checksum, expires, _, version, payload_length, owner_length, id_length = _fields(data)
     if crc32(memoryview(data)[_EXPIRY_END:]) != checksum:
         raise CorruptFile("the checksum does not match")
-    payload_offset = len(data) - payload_length
-    if payload_offset != _HEADER.size + id_length + max(owner_length - 1, 0):
+    id_end = _ID_OFFSET + id_length
+    payload_offset = id_end + owner_length - 1 if owner_length else id_end
+    if payload_offset + payload_length != len(data):
         raise CorruptFile("the lengths do not add up")
-    owner_offset = _HEADER.size + id_length
-    owner = _owner(data[owner_offset:payload_offset]) if owner_length else None
-    return Record(_id(data[_HEADER.size : owner_offset]), data[payload_offset:], expires, version, owner)
+    owner = _owner(data[id_end:payload_offset]) if owner_length else None
+    return Record(_id(data[_ID_OFFSET:id_end]), data[payload_offset:], expires, version, owner)
 
 
 def summarize(data: bytes) -> Summary:
@@ -109,10 +110,10 @@ def summarize(data: bytes) -> Summary:
     :raises CorruptFile: if they are not the beginning of a file of ours.
     """
     _, _, _, expires, _, _, payload_length, owner_length, id_length = _fields(data)
-    owner_offset = _HEADER.size + id_length
+    owner_offset = _ID_OFFSET + id_length
     payload_offset = owner_offset + max(owner_length - 1, 0)
     owner = _owner(data[owner_offset:payload_offset]) if owner_length else None
-    return Summary(_id(data[_HEADER.size : owner_offset]), owner, expires, payload_offset + payload_length)
+    return Summary(_id(data[_ID_OFFSET:owner_offset]), owner, expires, payload_offset + payload_length)
 
 
 def pack_expiry(record: Record) -> bytes:
@@ -126,7 +127,7 @@ def _head(checksum: int, expires: int) -> bytes:
 
 
 def _fields(data: bytes) -> tuple[bytes, int, int, int, int, int, int, int, int]:
-    if len(data) < _HEADER.size:
+    if len(data) < _ID_OFFSET:
         raise CorruptFile("it is too short")
     fields: tuple[bytes, int, int, int, int, int, int, int, int] = _HEADER.unpack_from(data)
     if fields[0] != _MAGIC:
