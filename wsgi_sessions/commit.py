@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from . import clock
 from .exceptions import SerializationError, SessionTooLarge, StoreError
+from .saving import persist
 from .session import HEAD_SENT, Session
 from .state import State
 from .token import SessionToken
@@ -44,18 +45,12 @@ def commit(session: Session, status: int) -> CookieChange | None:
         session._phase = HEAD_SENT
         if not state.is_loaded:
             return None
-        return _commit_loaded(state, status)
-
-
-def _commit_loaded(state: State, status: int) -> CookieChange | None:
-    """The commit table: the first row that fits."""
-    failed = status >= 500
-    state.discarded = failed
-    if state.ended and state.record is None and (failed or not state.is_worth_storing):
-        return _REMOVAL if state.presented else None
-    if not failed:
-        state.persist()
-    return _announcement(state) if state.announce else None
+        state.discarded = status >= 500
+        if state.ended and state.record is None and (status >= 500 or not state.is_worth_storing):
+            return _REMOVAL if state.presented else None
+        if status < 500:
+            persist(state)
+        return _announcement(state) if state.announce else None
 
 
 def commit_late(session: Session) -> None:
@@ -65,7 +60,7 @@ def commit_late(session: Session) -> None:
         return
     try:
         with state.lock:
-            state.persist()
+            persist(state)
     except (StoreError, SerializationError, SessionTooLarge):
         _log.exception("changes made while the body was sent are lost")
 
@@ -75,10 +70,8 @@ def _keep_alive(session: Session, status: int) -> CookieChange | None:
     if status >= 500:
         return None
     try:
-        state = session._load()
-        session._phase = HEAD_SENT
-        with state.lock:
-            return _commit_loaded(state, status)
+        session._load()
+        return commit(session, status)
     except StoreError:
         _log.warning("a session could not be kept alive", exc_info=True)
         session._state = None

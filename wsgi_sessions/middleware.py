@@ -17,7 +17,8 @@ from .expiry import Expiry, OnSessionEnd
 from .headers import forbid_storing, set_cookie, vary_by_cookie
 from .presented import Presented, Standing, load_live
 from .record import Record, UnknownSchema
-from .response import HeldResponse, Headers
+from .response import Headers, HeldResponse
+from .saving import persist
 from .session import FROZEN, HEAD_SENT, Session
 from .settings import Settings
 from .stores.base import SessionStore, renew_after_fork
@@ -155,7 +156,7 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
         if code >= 500 and session._state is not None and session._state.store_failed:
             raise StoreError("the application answered a store error with a server error")
         change = commit(session, code)
-        if not session.accessed:
+        if session._state is None:
             return headers
         headers = vary_by_cookie(headers)
         if change is None:
@@ -211,7 +212,7 @@ class OpenSession(Session):
         if state is None or not state.is_loaded:
             return
         with state.lock:
-            self._ask_store(state.persist)
+            self._ask_store(lambda: persist(state))
             if state.standing is Standing.CLOSED:
                 raise RecordNotFound("the session was ended or taken over while it was open; the changes are lost")
 

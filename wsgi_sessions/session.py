@@ -11,6 +11,7 @@ from . import clock, codec
 from .exceptions import HeadersSent, SerializationError, SessionDeleted, SessionFrozen, StoreError
 from .expiry import Expiry, to_datetime
 from .presented import Standing
+from .saving import persist
 from .settings import Settings, check_expiry
 from .state import State
 
@@ -209,7 +210,8 @@ class Session(MutableMapping[str, Any]):
         with state.lock:
             if state.policy.persistent or (expiry or self._settings.expiry).persistent:
                 self._refuse_late("a new expiry")
-            state.own_expiry = expiry
+            # The same object stands for no change.
+            state.own_expiry = state.stored_expiry if expiry == state.stored_expiry else expiry
 
     @property
     def expiry_date(self) -> datetime:
@@ -258,7 +260,7 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._writable()
         with state.lock:
-            self._ask_store(state.persist)
+            self._ask_store(lambda: persist(state))
 
     def load(self) -> None:
         """Forget what was changed since it was loaded or saved, and read it again."""
@@ -302,11 +304,10 @@ class Session(MutableMapping[str, Any]):
 
     def _load(self) -> State:
         state = self._state
-        if state is not None and state.is_loaded:
-            return state
-        self._refuse_frozen()
         if state is None:
             state = self._make_state()
+        elif state.is_loaded:
+            return state
         with state.lock:
             if not state.is_loaded:
                 try:
@@ -317,6 +318,7 @@ class Session(MutableMapping[str, Any]):
         return state
 
     def _make_state(self) -> State:
+        self._refuse_frozen()
         with self._settings.making_state:
             if self._state is None:
                 if self._phase == HEAD_SENT:

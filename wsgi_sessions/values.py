@@ -27,13 +27,6 @@ class _Mutations(NamedTuple):
     result: bytes
 
 
-class Changes(NamedTuple):
-    """How the values differ from what was loaded: encoded ones to set, keys to drop."""
-
-    changed: dict[str, Raw]
-    removed: set[str]
-
-
 class Values:
     """A session's keys and values, and which of them have changed.
 
@@ -42,7 +35,7 @@ class Values:
     :param loaded: the encoded values of the record; owned by this object from now on.
     """
 
-    __slots__ = ("_cleared", "_data", "_loaded", "_mutations", "_removed", "_watched")
+    __slots__ = ("_cleared", "_data", "_loaded", "_mutations", "_watched", "removed")
 
     def __init__(self, loaded: dict[str, Raw]) -> None:
         self._loaded = loaded
@@ -50,18 +43,37 @@ class Values:
         self._data: dict[str, Any] = loaded.copy()
         # Keys whose present value has to be compared: assigned, or read and mutable.
         self._watched: set[str] = set()
-        self._removed: set[str] = set()
+        #: Keys of what was loaded that are there no more.
+        self.removed: set[str] = set()
         self._mutations: dict[str, _Mutations] = {}
         self._cleared = False
 
     @property
-    def may_have_changed(self) -> bool:
-        """False if it is certain, without a look at any value, that there are no changes."""
-        return bool(self._watched or self._removed)
+    def is_untouched(self) -> bool:
+        """True if it is certain without a look at any value that nothing has changed."""
+        return not self._watched and not self.removed
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether any value differs from what was loaded.
+
+        :raises SerializationError: if a changed value cannot be stored.
+        """
+        return bool(self.removed or self.changes())
 
     def __getitem__(self, key: str) -> Any:
         value = self._data[key]
-        return self._read(key, value) if type(value) is Raw else value
+        if type(value) is not Raw:
+            return value
+        try:
+            value = codec.decode(value)
+        except ValueError:
+            self._drop_unreadable(key)
+            raise KeyError(key) from None
+        self._data[key] = value
+        if type(value) in codec.MUTABLE:
+            self._watched.add(key)
+        return value
 
     def __contains__(self, key: object) -> bool:
         if type(self._data.get(key)) is Raw:  # type: ignore[call-overload]
@@ -90,7 +102,7 @@ class Values:
                 raise _at(key, error) from None
         self._data[key] = value
         self._watched.add(key)
-        self._removed.discard(key)
+        self.removed.discard(key)
         self._mutations.pop(key, None)
 
     def __delitem__(self, key: str) -> None:
@@ -98,14 +110,14 @@ class Values:
         self._watched.discard(key)
         self._mutations.pop(key, None)
         if key in self._loaded:
-            self._removed.add(key)
+            self.removed.add(key)
 
     def clear(self) -> None:
         """Drop every key, also those that another request is adding meanwhile."""
         self._data.clear()
         self._watched.clear()
         self._mutations.clear()
-        self._removed = set(self._loaded)
+        self.removed = set(self._loaded)
         self._cleared = True
 
     def copy_of(self, key: str) -> Any:
@@ -132,10 +144,10 @@ class Values:
             self._mutations[key] = _Mutations([*steps, (function, default)], encoded)
         return value
 
-    def changes(self) -> Changes:
-        """Return how the values differ from the loaded ones.
+    def changes(self) -> dict[str, Raw]:
+        """Return the values that differ from the loaded ones, encoded; see ``removed`` for the rest.
 
-        :raises SerializationError: if a changed value cannot be stored.
+        :raises SerializationError: if one of them cannot be stored.
         """
         changed: dict[str, Raw] = {}
         loaded, data = self._loaded, self._data
@@ -144,19 +156,19 @@ class Values:
             before = loaded.get(key)
             if before is None or encoded != bytes(before):
                 changed[key] = Raw(encoded)
-        return Changes(changed, self._removed)
+        return changed
 
-    def merged(self, changes: Changes) -> dict[str, Raw]:
+    def merged(self, changed: dict[str, Raw]) -> dict[str, Raw]:
         """Return all encoded values as they are with the changes."""
-        merged = {**self._loaded, **changes.changed}
-        for key in changes.removed:
+        merged = {**self._loaded, **changed}
+        for key in self.removed:
             del merged[key]
         return merged
 
     def settle(self, stored: dict[str, Raw]) -> None:
         """Take what was just stored as what was loaded; values that the caller holds stay the same objects."""
         self._loaded = stored
-        self._removed = set()
+        self.removed = set()
         self._mutations = {}
         self._cleared = False
         # What was not watched before was not read, or cannot change.
@@ -171,9 +183,9 @@ class Values:
         (all of them after ``clear``); everything else becomes theirs.
         """
         # What a cleared session holds was all put there since, also where it equals what was there before.
-        ours = set(self._data) if self._cleared else set(self.changes().changed)
+        ours = set(self._data) if self._cleared else set(self.changes())
         data: dict[str, Any] = {} if self._cleared else theirs.copy()
-        for key in self._removed:
+        for key in self.removed:
             data.pop(key, None)
         for key in data.keys() & self._data.keys() - ours:
             # Changed by nobody: the object that the application may hold stays in its place.
@@ -183,7 +195,7 @@ class Values:
             data[key] = self._carry_over(key, theirs.get(key))
         self._data = data
         self._loaded = theirs
-        self._removed = set(theirs.keys() - data.keys())
+        self.removed = set(theirs.keys() - data.keys())
         self._watched = ours | {key for key, value in data.items() if type(value) in codec.MUTABLE}
 
     def _carry_over(self, key: str, theirs: Raw | None) -> Any:
@@ -200,23 +212,12 @@ class Values:
         mutations = self._mutations.get(key)
         if mutations is not None:
             return _encode(key, self._data[key]) == mutations.result
-        if self._cleared or key in self._removed:
+        if self._cleared or key in self.removed:
             return False
         if key not in self._watched:
             return True
         before = self._loaded.get(key)
         return before is not None and _encode(key, self._data[key]) == bytes(before)
-
-    def _read(self, key: str, encoded: Raw) -> Any:
-        try:
-            value = codec.decode(encoded)
-        except ValueError:
-            self._drop_unreadable(key)
-            raise KeyError(key) from None
-        self._data[key] = value
-        if type(value) in codec.MUTABLE:
-            self._watched.add(key)
-        return value
 
     def _drop_unreadable(self, key: str) -> None:
         _log.error("a value of the session does not decode and is left out: %r", key)
@@ -250,5 +251,3 @@ def _check_encodable(key: str) -> None:
         key.encode()
     except UnicodeEncodeError:
         raise SerializationError("a lone surrogate has no UTF-8 form", f"session[{key!r}]") from None
-
-

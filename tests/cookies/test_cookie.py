@@ -59,7 +59,9 @@ def test_strips_spaces_and_tabs(form):
     assert SessionCookie().candidates(form.format(GOOD.value)) == [GOOD]
 
 
-@pytest.mark.parametrize("header", ["", "theme=dark", "valid=1; _gid=2", f"ID={GOOD.value}", f"xid={GOOD.value}"])
+@pytest.mark.parametrize(
+    "header", ["", "theme=dark", "valid=1; _gid=2", "id", "a=id; id; =id", f"ID={GOOD.value}", f"xid={GOOD.value}"]
+)
 def test_without_our_cookie_there_is_no_candidate_and_no_log_line(header, caplog):
     caplog.set_level(logging.DEBUG)
     assert SessionCookie().candidates(header) == []
@@ -435,6 +437,13 @@ def test_domain_must_be_a_host_name(domain):
 )
 def test_host_names_are_accepted(domain):
     assert SessionCookie(domain=domain).header(GOOD)[1].endswith(f"; Domain={domain}")
+
+
+def test_longest_domain_is_253_characters():
+    """T-37: as in the DNS."""
+    assert SessionCookie(domain="a." * 126 + "a").domain
+    with pytest.raises(ValueError):
+        SessionCookie(domain="a." * 126 + "aa")
 
 
 def test_leading_dot_is_refused_with_the_domain_to_write():

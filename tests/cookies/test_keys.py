@@ -52,6 +52,7 @@ def test_short_key_is_refused(key):
         bytes(range(32)),
         bytes(range(200, 100, -2)),
         "11111111111111111111111111111112",
+        "".join(random.Random(3).choices("acgt", k=64)),
     ],
 )
 def test_key_without_entropy_is_refused(key):
@@ -71,6 +72,8 @@ def test_key_without_entropy_is_refused(key):
         "this is a very secret key, do not share!",
         "password123password123password123!",
         "qwertyuiopasdfghjklzxcvbnm1234567890",
+        "testing-signing-development-some-keyboardcat",
+        "s.e.c.r.e.t.k.e.y.c.h.a.n.g.e.m.e",
         "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
         b"192B9BDD22AB9ED4D12E236C78AFCB9A393EC15F71BBF5DC987D54727823BCBF\n",
         "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",

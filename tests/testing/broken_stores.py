@@ -378,21 +378,21 @@ class SweepIgnoresItsLimit(MemoryStore):
 class SweepRemovesTheLive(MemoryStore):
     def delete_expired(self, limit: int = 500) -> list[Record]:
         with self._lock:
-            return self._remove_expired(2**62, limit)
+            return self._remove_expired(2**62, limit, 1000)
 
 
 @found_by("test_delete_expired_spares_the_live", "test_delete_expired_without_expired_records_removes_nothing")
 class SweepRemovesOneMillisecondEarly(MemoryStore):
     def delete_expired(self, limit: int = 500) -> list[Record]:
         with self._lock:
-            return self._remove_expired(clock.now() + 1, limit)
+            return self._remove_expired(clock.now() + 1, limit, 1000)
 
 
 @found_by("test_delete_expired_returns_what_it_removed")
 class SweepIsOneMillisecondLate(MemoryStore):
     def delete_expired(self, limit: int = 500) -> list[Record]:
         with self._lock:
-            return self._remove_expired(clock.now() - 1, limit)
+            return self._remove_expired(clock.now() - 1, limit, 1000)
 
 
 @found_by(

@@ -15,6 +15,10 @@ from .base import SessionStore, renew_after_fork
 
 # A write removes this many long-expired records, twice what a create adds: what nobody sweeps still shrinks.
 _REMOVED_PER_WRITE = 2
+# So many entries of the heap are looked at while the lock is held, or others would wait for all that were
+# renewed since: by a write, and by each turn of a sweep, which takes some milliseconds.
+_LOOKS_PER_WRITE = 8
+_LOOKS_PER_TURN = 1000
 # Writes leave the recently expired to delete_expired, whose caller wants to see them. Milliseconds.
 _LEFT_TO_SWEEPER = 10 * 60 * 1000
 # Below this many entries a rebuild of the heap is not worth its while.
@@ -45,7 +49,7 @@ class MemoryStore(SessionStore):
         """Insert a new record; see :meth:`SessionStore.create`."""
         now = clock.now()
         with self._lock:
-            self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE)
+            self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE, _LOOKS_PER_WRITE)
             if record.id in self._records:
                 raise RecordExists(f"there is a record {record.id!r} already")
             self._make_room(now)
@@ -68,8 +72,10 @@ class MemoryStore(SessionStore):
             stored = self._live(record.id, now)
             if stored.version != record.version:
                 raise VersionConflict(f"record {record.id!r} is at version {stored.version}, not {record.version}")
-            self._replace(stored, saved)
-            self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE)
+            crowded = self._replace(stored, saved)
+            self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE, _LOOKS_PER_WRITE)
+        if crowded:
+            self._rebuild_heap()
         return saved
 
     def touch(self, id: str, version: int, expires: int) -> bool:
@@ -78,21 +84,29 @@ class MemoryStore(SessionStore):
             stored = self._live(id, clock.now())
             if stored.version != version:
                 return False
-            self._replace(stored, msgspec.structs.replace(stored, expires=expires))
+            crowded = self._replace(stored, msgspec.structs.replace(stored, expires=expires))
+        if crowded:
+            self._rebuild_heap()
         return True
 
     def delete(self, id: str) -> None:
         """Remove the record if there is one."""
         with self._lock:
             self._records.pop(id, None)
-            crowded = len(self._heap) > max(2 * len(self._records), _SMALL_HEAP)
+            crowded = self._is_crowded()
         if crowded:
             self._rebuild_heap()
 
     def delete_expired(self, limit: int = 500) -> list[Record]:
         """Remove at most ``limit`` expired records and return them."""
-        with self._lock:
-            return self._remove_expired(clock.now(), limit)
+        now = clock.now()
+        removed: list[Record] = []
+        while len(removed) < limit:
+            with self._lock:
+                removed += self._remove_expired(now, limit - len(removed), _LOOKS_PER_TURN)
+                if not self._heap or self._heap[0][0] > now:
+                    break
+        return removed
 
     def scan(self) -> Iterator[Record]:
         """Yield the records that are live when they are reached."""
@@ -110,22 +124,33 @@ class MemoryStore(SessionStore):
             raise RecordNotFound(f"no live record {id!r}")
         return stored
 
-    def _replace(self, stored: Record, renewed: Record) -> None:
-        if renewed.expires < stored.expires:
+    def _replace(self, stored: Record, renewed: Record) -> bool:
+        """Put a record in place of another one and tell whether the heap is to be rebuilt."""
+        shortened = renewed.expires < stored.expires
+        if shortened:
             heappush(self._heap, (renewed.expires, renewed.id))
         self._records[renewed.id] = renewed
+        return shortened and self._is_crowded()
+
+    def _is_crowded(self) -> bool:
+        return len(self._heap) > max(2 * len(self._records), _SMALL_HEAP)
 
     def _make_room(self, now: int) -> None:
         if self._max_records is None or len(self._records) < self._max_records:
             return
-        if not self._remove_expired(now, _REMOVED_PER_WRITE):
+        # A refusal must be true, so this looks at as many as it takes.
+        if not self._remove_expired(now, _REMOVED_PER_WRITE, len(self._heap)):
             raise StoreError(f"the store holds its maximum of {self._max_records} live records")
 
-    def _remove_expired(self, moment: int, limit: int) -> list[Record]:
-        """Remove at most ``limit`` records that end by ``moment``; the caller holds the lock."""
+    def _remove_expired(self, moment: int, limit: int, looks: int) -> list[Record]:
+        """Remove at most ``limit`` records that end by ``moment``; the caller holds the lock.
+
+        :param looks: how many entries of the heap to look at.
+        """
         heap = self._heap
         removed: list[Record] = []
-        while heap and heap[0][0] <= moment and len(removed) < limit:
+        while looks and heap and heap[0][0] <= moment and len(removed) < limit:
+            looks -= 1
             id = heappop(heap)[1]
             record = self._records.get(id)
             if record is None:

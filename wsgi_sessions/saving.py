@@ -1,0 +1,177 @@
+"""A session's way into the store: created, saved or touched, whichever it takes.
+
+A save never inserts, so what was ended elsewhere stays ended; and it never
+overwrites what another request has saved meanwhile: on a conflict the changes
+are carried over to the other's version and saved above it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+
+import msgspec
+
+from . import clock
+from .exceptions import RecordExists, RecordNotFound, SessionTooLarge, StoreError, VersionConflict
+from .presented import Standing
+from .record import SCHEMA, Envelope, Record, seal
+from .settings import Settings
+from .state import State
+from .token import SessionToken
+
+_log = logging.getLogger("wsgi_sessions.security")
+
+# An id has 128 random bits: whoever meets three that are taken has a broken store, not bad luck.
+_CREATE_ATTEMPTS = 3
+# Conflicts are met at once this many times, then after a pause, then not at all.
+_IMMEDIATE_ROUNDS = 4
+_LONGEST_PAUSE_SECONDS = 0.02
+_PATIENCE_SECONDS = 5.0
+
+
+def persist(state: State) -> None:
+    """Create, save or touch the session's record, or do nothing, as it takes.
+
+    :raises StoreError: if it may not have been stored.
+    :raises SerializationError: if a value cannot be stored.
+    :raises SessionTooLarge: if all of them together are over the limit.
+    """
+    record = state.record
+    if record is None:
+        if state.is_worth_storing and _may_be_created(state):
+            _create(state)
+    elif state.values.is_untouched and not state.has_new_terms:
+        _touch(state, record)
+    else:
+        changed = state.values.changes()
+        if changed or state.values.removed or state.has_new_terms:
+            _save(state, changed)
+        else:
+            _touch(state, record)
+
+
+def _may_be_created(state: State) -> bool:
+    if state.standing is Standing.NEW:
+        return True
+    if state.standing is Standing.SUPERSEDED and (state.cycle or state.owner is not None):
+        # A login: the browser may never have received the answer to its first one.
+        return True
+    _log.info("the changes of a request whose session is closed to it were dropped")
+    return False
+
+
+def _create(state: State) -> None:
+    settings = state.settings
+    data = state.values.merged(state.values.changes())
+    for _ in range(_CREATE_ATTEMPTS):
+        token = SessionToken.generate()
+        dumped = None if state.own_expiry is None else state.own_expiry.dump()
+        envelope = Envelope(SCHEMA, token.id, state.created, token.secret_hash(), None, 0, dumped, data)
+        record = Record(token.id, _seal(settings, envelope), state.expires(clock.now()), 1, state.owner)
+        try:
+            settings.store.create(record)
+        except RecordExists:
+            continue
+        _settle(state, record, envelope, token)
+        state.standing = Standing.NEW
+        state.announce = True
+        return
+    raise StoreError(f"the store claims to hold {_CREATE_ATTEMPTS} ids that were just made up")
+
+
+def _touch(state: State, record: Record) -> None:
+    expires = state.expires(clock.now(), only_read=True)
+    if expires == record.expires:
+        return
+    try:
+        moved = state.settings.store.touch(record.id, record.version, expires)
+    except RecordNotFound:
+        state.close(f"session {record.id} was not renewed: it was ended elsewhere")
+        return
+    if moved:
+        state.record = Record(record.id, record.payload, expires, record.version, record.owner)
+        state.announce = state.announce or state.policy.persistent
+
+
+def _save(state: State, changed: dict[str, msgspec.Raw]) -> None:
+    if _try_save(state, changed):
+        return
+    patience_ends = clock.monotonic() + _PATIENCE_SECONDS
+    rounds = 1
+    while _rebase(state) and not _try_save(state, state.values.changes()):
+        rounds += 1
+        if rounds < _IMMEDIATE_ROUNDS:
+            continue
+        if clock.monotonic() > patience_ends:
+            raise StoreError(f"other requests kept changing the session for {_PATIENCE_SECONDS:g} seconds")
+        clock.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))
+
+
+def _try_save(state: State, changed: dict[str, msgspec.Raw]) -> bool:
+    """Save once; False means that another request was faster."""
+    before, stored = state.record, state.envelope
+    assert before is not None and stored is not None
+    now = clock.now()
+    token = state.token
+    secret_hash, previous_hash, replaced = stored.secret_hash, stored.previous_hash, stored.replaced
+    if state.cycle or state.owner != before.owner:
+        token = SessionToken.generate(before.id)
+        secret_hash, previous_hash, replaced = token.secret_hash(), secret_hash, now
+    dumped = None if state.own_expiry is None else state.own_expiry.dump()
+    data = state.values.merged(changed)
+    envelope = Envelope(SCHEMA, stored.id, stored.created, secret_hash, previous_hash, replaced, dumped, data)
+    payload = _seal(state.settings, envelope)
+    try:
+        saved = state.settings.store.save(Record(before.id, payload, state.expires(now), before.version, state.owner))
+    except VersionConflict:
+        return False
+    except RecordNotFound:
+        state.close(f"changes to session {before.id} were dropped: it was ended elsewhere")
+        return True
+    if token is not state.token or (token is not None and token.reissue) or _has_new_max_age(state, before, saved):
+        state.announce = True
+    _settle(state, saved, envelope, token)
+    return True
+
+
+def _has_new_max_age(state: State, before: Record, saved: Record) -> bool:
+    """Tell whether the browser keeps the cookie for longer, shorter or another reason than before."""
+    was_persistent = (state.stored_expiry or state.settings.expiry).persistent
+    if state.policy.persistent:
+        return saved.expires != before.expires or not was_persistent
+    return was_persistent
+
+
+def _rebase(state: State) -> bool:
+    """Carry the changes over to what another request has stored; False if there is nothing left to save."""
+    before, expiry_is_new = state.record, state.own_expiry is not state.stored_expiry
+    assert before is not None
+    theirs = state.load_theirs()
+    if theirs is None:
+        return False
+    record, envelope = theirs
+    state.values.rebase(envelope.data)
+    state.take_terms(record, envelope)
+    if state.owner == before.owner:
+        state.owner = record.owner
+    if not expiry_is_new:
+        state.own_expiry = state.stored_expiry
+    return state.is_changed
+
+
+def _settle(state: State, record: Record, envelope: Envelope, token: SessionToken | None) -> None:
+    """Take what was just stored as what is stored."""
+    state.record = record
+    state.envelope = envelope
+    state.token = token
+    state.stored_expiry = state.own_expiry
+    state.cycle = False
+    state.values.settle(envelope.data)
+
+
+def _seal(settings: Settings, envelope: Envelope) -> bytes:
+    payload = seal(envelope)
+    if len(payload) > settings.max_payload:
+        raise SessionTooLarge(f"the session takes {len(payload)} bytes, over the limit of {settings.max_payload}")
+    return payload
