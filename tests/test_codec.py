@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from wsgi_sessions import codec
+from wsgi_sessions import codec, conversion
 from wsgi_sessions.exceptions import SerializationError
 
 LONDON = ZoneInfo("Europe/London")
@@ -375,7 +375,8 @@ def test_codec_does_not_import_markupsafe():
         "codec.encode([1, {2}])\n"
         "try: codec.encode(object())\n"
         "except Exception: pass\n"
-        "codec.to_plain({}, 'value')\n"
+        "from wsgi_sessions import conversion\n"
+        "conversion.to_plain({}, 'value')\n"
         "print('markupsafe' in sys.modules)"
     )
     folder = os.path.dirname(codec.__file__)
@@ -633,12 +634,12 @@ ITEM = Item(
 
 
 def test_struct_survives_plain_and_back():
-    plain = codec.to_plain(ITEM, "session['item']")
-    assert codec.convert(round_trip(plain), Item, "session['item']") == ITEM
+    plain = conversion.to_plain(ITEM, "session['item']")
+    assert conversion.convert(round_trip(plain), Item, "session['item']") == ITEM
 
 
 def test_plain_form_keeps_rich_types():
-    plain = codec.to_plain(ITEM, "session['item']")
+    plain = conversion.to_plain(ITEM, "session['item']")
     assert {name: type(value) for name, value in plain.items()} == {
         "price": Decimal,
         "seen": datetime,
@@ -653,19 +654,19 @@ def test_plain_form_keeps_rich_types():
 
 def test_decoded_values_convert_as_they_are():
     decoded = {name: getattr(ITEM, name) for name in Item.__struct_fields__} | {"kinds": frozenset({SECRET})}
-    assert codec.convert(round_trip(decoded), Item, "session['item']") == ITEM
+    assert conversion.convert(round_trip(decoded), Item, "session['item']") == ITEM
 
 
 def test_plain_form_is_detached():
     line: Line = {"quantity": 1}
-    plain = codec.to_plain(Cart([line]), "session['cart']")
+    plain = conversion.to_plain(Cart([line]), "session['cart']")
     line["quantity"] = 2
     assert plain == {"lines": [{"quantity": 1}], "by_name": {}}
 
 
 def test_what_has_no_plain_form_is_refused():
     with pytest.raises(SerializationError, match=r"^session\['cart'\]: .*Own cannot be stored") as caught:
-        codec.to_plain(Cart([Own()]), "session['cart']")  # type: ignore[list-item]
+        conversion.to_plain(Cart([Own()]), "session['cart']")  # type: ignore[list-item]
     assert SECRET not in str(caught.value)
 
 
@@ -673,7 +674,7 @@ def test_cycle_has_no_plain_form():
     cart = Cart()
     cart.by_name["a"] = cart.by_name  # type: ignore[assignment]
     with pytest.raises(SerializationError, match=r"^session\['cart'\]: it contains itself"):
-        codec.to_plain(cart, "session['cart']")
+        conversion.to_plain(cart, "session['cart']")
 
 
 class Dog(msgspec.Struct, tag=True):
@@ -705,7 +706,7 @@ class Cat(msgspec.Struct, tag=True):
 )
 def test_mismatch_tells_place_and_types_but_no_value(value, type, message):
     with pytest.raises(SerializationError) as caught:
-        codec.convert(value, type, "p")
+        conversion.convert(value, type, "p")
     assert str(caught.value) == message
     assert caught.value.__context__ is None
 
@@ -719,7 +720,7 @@ def test_mismatch_with_line_breaks_in_its_message_is_told():
             raise ValueError("\n - at `$.a`\n" + SECRET)
 
     with pytest.raises(SerializationError, match=r"^p: it does not fit the type$"):
-        codec.convert({"a": 1}, Strict, "p")
+        conversion.convert({"a": 1}, Strict, "p")
 
 
 def test_docstring_examples_hold():

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from . import codec
+from .conversion import convert, to_plain
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def load_bucket(session: MutableMapping[str, Any], type: type[T], name: str | No
     stored = session.get(name, _ABSENT)
     if stored is _ABSENT:
         return type()
-    return codec.convert(codec.decode(codec.encode(stored, path)), type, path)
+    return convert(codec.decode(codec.encode(stored, path)), type, path)
 
 
 def store_bucket(session: MutableMapping[str, Any], value: Any, name: str | None = None) -> None:
@@ -87,7 +88,7 @@ def bucket(session: MutableMapping[str, Any], type: type[T], name: str | None = 
 def _storable(value: Any, name: str) -> tuple[Any, bytes]:
     """Return the plain form of a value, and its encoding."""
     path = f"session[{name!r}]"
-    plain = codec.to_plain(value, path)
+    plain = to_plain(value, path)
     return plain, codec.encode(plain, path)
 
 

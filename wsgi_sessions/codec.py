@@ -11,24 +11,21 @@ one another to tell whether a value changed, so equal sets have equal encodings.
 
 from __future__ import annotations
 
-import re
 import sys
 from binascii import a2b_base64
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from math import isfinite
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from .exceptions import SerializationError
-
-T = TypeVar("T")
+from .moments import Refused, load_moment, name_of, tag_moment
 
 #: How deep containers may nest. A tagged one takes up to four levels of JSON, and both
 #: directions must stay clear of Python's recursion limit (1000) under a framework's own frames.
@@ -48,10 +45,6 @@ _CONTAINERS: frozenset[type] = frozenset((list, dict, tuple, set, frozenset))
 _dump = msgspec.json.Encoder().encode
 _parse = msgspec.json.Decoder().decode
 
-# A message of msgspec is a text and a place. Only these texts surely quote nothing but types and fields.
-_MESSAGE = re.compile(r"(.*?)(?: - at (`key` in )?`\$((?:\.\w+|\[(?:\d+|\.\.\.)\])*)`)?", re.DOTALL)
-_HARMLESS = re.compile(r"Expected `[\w |]+`, got `\w+`|Object missing required field `\w+`")
-
 # Beyond ValueError: Decimal and overflows raise ArithmeticErrors, a zone that is not installed LookupError or OSError,
 # Markup ImportError, a body of another shape TypeError, deep nesting RecursionError; msgspec 0.19 its own.
 _BROKEN = (
@@ -64,10 +57,6 @@ _BROKEN = (
     TypeError,
     RecursionError,
 )
-
-
-class _Refused(Exception):
-    """A value cannot be stored; the message is the reason."""
 
 
 def encode(value: Any, path: str = "value") -> bytes:
@@ -85,7 +74,7 @@ def encode(value: Any, path: str = "value") -> bytes:
         if kind in _SCALARS or (kind is int and _INT_MIN <= value <= _INT_MAX):
             return _dump(value)
         return _dump(_taggers[kind](value, 1))
-    except (_Refused, UnicodeEncodeError):
+    except (Refused, UnicodeEncodeError):
         # The path is worked out only now, so that encoding need not carry it; and outside
         # of this block, because the error of the encoder holds the text it failed on.
         pass
@@ -121,47 +110,19 @@ def check(value: Any, path: str) -> None:
     try:
         if kind not in _SCALARS:
             _taggers[kind]
-    except _Refused as refused:
+    except Refused as refused:
         raise SerializationError(str(refused), path) from None
 
 
-def convert(value: Any, type: type[T], path: str) -> T:
-    """Return a decoded value as a dataclass, TypedDict, Struct or other type.
-
-    :param value: a copy that nobody else holds: parts of it become parts of the result.
-    :raises SerializationError: if it does not fit; it tells the types, not the value.
-    """
-    try:
-        return msgspec.convert(value, type)
-    except msgspec.ValidationError as error:
-        message = str(error)
-    text, key, steps = _MESSAGE.fullmatch(message).groups(default="")  # type: ignore[union-attr]  # any text matches
-    text = text[0].lower() + text[1:] if _HARMLESS.fullmatch(text) else "it does not fit the type"
-    raise SerializationError("in a key: " + text if key else text, path + re.sub(r"\.(\w+)", r"['\1']", steps))
-
-
-def to_plain(value: Any, path: str) -> Any:
-    """Return a dataclass, Struct, TypedDict or attrs instance as what :func:`encode` takes.
-
-    Sets become lists, for members need not be hashable once they are plain, and
-    enums their values; :func:`convert` to the same type turns them back.
-
-    :raises SerializationError: if it holds what has no plain form.
-    """
-
-    def refuse(item: Any) -> Any:
-        raise SerializationError(_reason(type(item)), path)
-
-    try:
-        return msgspec.to_builtins(value, builtin_types=(*_taggers, _markup() or str), enc_hook=refuse)
-    except RecursionError:
-        raise SerializationError("it contains itself or nests too deep", path) from None
+def native_types() -> tuple[type, ...]:
+    """Return the types that are stored as what they are, besides ``str``, ``bool`` and ``None``."""
+    return (*_taggers, _markup() or str)
 
 
 def _tag_items(value: Sequence[Any], depth: int) -> Sequence[Any]:
     """Return a list or tuple with its items tagged: itself, if none needs it."""
     if depth > MAX_DEPTH:
-        raise _Refused
+        raise Refused
     tagged: list[Any] | None = None
     for index, item in enumerate(value):
         kind = type(item)
@@ -177,7 +138,7 @@ def _tag_items(value: Sequence[Any], depth: int) -> Sequence[Any]:
 def _tag_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
     """Return a dict with its values tagged: itself, if none needs it."""
     if depth > MAX_DEPTH:
-        raise _Refused
+        raise Refused
     if "$" in value:
         return _tag_pairs(value, depth)
     tagged: dict[str, Any] | None = None
@@ -201,43 +162,6 @@ def _tag_pairs(value: dict[Any, Any], depth: int) -> dict[str, Any]:
 def _tag_set(value: set[Any] | frozenset[Any], depth: int) -> dict[str, Any]:
     members = sorted(map(_dump, _tag_items([*value], depth)))
     return {"$": (type(value).__name__, list(map(msgspec.Raw, members)))}
-
-
-def _tag_moment(value: datetime | time, depth: int) -> dict[str, Any]:
-    """Return a tag whose body is ISO 8601, with the fold and the zone where that does not say all."""
-    kind, zone, place = type(value).__name__, value.tzinfo, None
-    if type(zone) is ZoneInfo and zone.key is not None:
-        place = zone.key
-    elif type(zone) is timezone:
-        place = _offset(zone)
-    elif zone is not None:
-        raise _Refused(f"a {_name(type(zone))} is its time zone: use datetime.timezone or a ZoneInfo with a key")
-    if place is None and not value.fold:
-        return {"$": (kind, value.isoformat())}
-    text = (value if place is None else value.replace(tzinfo=None)).isoformat()
-    return {"$": (kind, (text, value.fold, place))}
-
-
-def _offset(zone: timezone) -> Any:
-    """Return the parts of an offset, or None if ISO 8601 says all of it."""
-    offset, name = zone.utcoffset(None), zone.tzname(None)
-    unnamed = name == timezone(offset).tzname(None)
-    # Python 3.11 reads an offset of less than a second, +00:00:00.5, as UTC.
-    if unnamed and not offset.microseconds:
-        return None
-    return offset.days, offset.seconds, offset.microseconds, None if unnamed else name
-
-
-def _load_moment(kind: Any, body: Any) -> Any:
-    text, fold, place = (body, 0, None) if type(body) is str else body
-    moment = kind.fromisoformat(text).replace(fold=fold)
-    if place is None:
-        return moment
-    if type(place) is str:
-        return moment.replace(tzinfo=ZoneInfo(place))
-    days, seconds, microseconds, name = place
-    offset = timedelta(days, seconds, microseconds)
-    return moment.replace(tzinfo=timezone(offset) if name is None else timezone(offset, name))
 
 
 def _load_markup(body: str) -> Any:
@@ -288,7 +212,7 @@ def _fault(value: Any, above: tuple[Any, ...]) -> str | None:
             return "it contains itself"
         elif len(above) >= MAX_DEPTH:
             return f"nested deeper than {MAX_DEPTH} levels"
-    except _Refused as refused:
+    except Refused as refused:
         return str(refused)
     except UnicodeEncodeError:
         return "a lone surrogate has no UTF-8 form: decode the text without errors='surrogateescape'"
@@ -305,8 +229,9 @@ def _children(value: Any, path: str, place: str) -> Iterator[tuple[Any, str, str
         yield item, path if place else f"{path}[{key!r}]", place
 
 
-def _reason(kind: type) -> str:
-    name = _name(kind)
+def refusal(kind: type) -> str:
+    """Return why values of a type cannot be stored, and what to do about it."""
+    name = name_of(kind)
     if issubclass(kind, Enum):
         return f"{name} is an enum: store its value"
     for base in kind.__mro__:
@@ -317,16 +242,12 @@ def _reason(kind: type) -> str:
     return f"{name} cannot be stored: convert it to str, int, list, dict or another type that can"
 
 
-def _name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
 class _Taggers(dict[type, Callable[[Any, int], Any]]):
     """What turns a value of a type into what the encoder takes."""
 
     def __missing__(self, kind: type) -> Callable[[Any, int], Any]:
         if kind is not _markup():
-            raise _Refused(_reason(kind))
+            raise Refused(refusal(kind))
         return lambda value, depth: {"$": ("Markup", str.__str__(value))}
 
 
@@ -344,8 +265,8 @@ _taggers = _Taggers(
         Decimal: lambda value, depth: {"$": ("Decimal", str(value))},
         UUID: lambda value, depth: {"$": ("UUID", value)},
         date: lambda value, depth: {"$": ("date", value)},
-        datetime: _tag_moment,
-        time: _tag_moment,
+        datetime: tag_moment,
+        time: tag_moment,
         timedelta: lambda value, depth: {"$": ("timedelta", (value.days, value.seconds, value.microseconds))},
     }
 )
@@ -363,7 +284,7 @@ _LOADERS: dict[str, tuple[tuple[type, ...], Callable[..., Any]]] = {
     "UUID": ((str,), UUID),
     "Markup": ((str,), _load_markup),
     "date": ((str,), date.fromisoformat),
-    "datetime": ((str, list), lambda body: _load_moment(datetime, body)),
-    "time": ((str, list), lambda body: _load_moment(time, body)),
+    "datetime": ((str, list), lambda body: load_moment(datetime, body)),
+    "time": ((str, list), lambda body: load_moment(time, body)),
     "timedelta": ((list,), lambda body: timedelta(*body)),
 }

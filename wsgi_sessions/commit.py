@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from . import clock
 from .exceptions import SerializationError, SessionTooLarge, StoreError
+from .mapping import HEAD_SENT
 from .saving import persist
-from .session import HEAD_SENT, Session
+from .session import Session
 from .state import State
 from .token import SessionToken
 

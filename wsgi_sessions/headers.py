@@ -17,14 +17,17 @@ _log = logging.getLogger("wsgi_sessions")
 
 def vary_by_cookie(headers: Headers) -> Headers:
     """Merge Cookie into Vary: a cache must not give one visitor's page to another (RFC 9110 12.5.5)."""
-    for position, (name, value) in enumerate(headers):
-        if name.lower() == "vary":
-            vary = parse_set_header(value)
-            if "*" in vary or "cookie" in vary:
-                return list(headers)
-            vary.add("Cookie")
-            return [*headers[:position], (name, vary.to_header()), *headers[position + 1 :]]
-    return [*headers, ("Vary", "Cookie")]
+    positions = [position for position, header in enumerate(headers) if header[0].lower() == "vary"]
+    if not positions:
+        return [*headers, ("Vary", "Cookie")]
+    all_of_them = parse_set_header(",".join([headers[position][1] for position in positions]))
+    if "*" in all_of_them or "cookie" in all_of_them:
+        return list(headers)
+    first = positions[0]
+    name, value = headers[first]
+    vary = parse_set_header(value)
+    vary.add("Cookie")
+    return [*headers[:first], (name, vary.to_header()), *headers[first + 1 :]]
 
 
 def forbid_storing(headers: Headers) -> Headers:
@@ -32,9 +35,13 @@ def forbid_storing(headers: Headers) -> Headers:
     kept = [header for header in headers if header[0].lower() != "cache-control"]
     if len(kept) != len(headers):
         values = [value for name, value in headers if name.lower() == "cache-control"]
-        control = parse_cache_control_header(",".join(values), None, ResponseCacheControl)
+        control = parse_cache_control_header(",".join(values).lower(), None, ResponseCacheControl)
         # A directive that names fields, such as no-cache="Set-Cookie", restricts only these.
-        if control.no_store or control.private is True or control.private == "*" or control.no_cache in (True, "*"):
+        if control.no_store or control.private is True or control.private == "*":
+            return list(headers)
+        # A shared cache may keep what has to be revalidated, and send the cookie to the next visitor.
+        shared = control.public or control.s_maxage is not None
+        if control.no_cache in (True, "*") and not shared:
             return list(headers)
         _log.debug("Cache-Control %s was replaced by no-store: the response sets a session cookie", values)
     return [*kept, ("Cache-Control", "no-store")]
@@ -42,10 +49,12 @@ def forbid_storing(headers: Headers) -> Headers:
 
 def set_cookie(headers: Headers, name: str, set_cookie_header: tuple[str, str]) -> Headers:
     """Add the session's cookie in the place of any other of its name (RFC 6265bis 4.1.1)."""
-    prefix = f"{name}="
-    kept = [
-        header for header in headers if header[0].lower() != "set-cookie" or not header[1].lstrip().startswith(prefix)
-    ]
+    kept = [header for header in headers if header[0].lower() != "set-cookie" or _cookie_name(header[1]) != name]
     if len(kept) != len(headers):
         _log.warning("the application set a cookie of the session's name %r itself; it was dropped", name)
     return [*kept, set_cookie_header]
+
+
+def _cookie_name(value: str) -> str:
+    name, equals, _ = value.partition("=")
+    return name.strip(" \t") if equals else ""

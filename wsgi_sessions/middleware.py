@@ -15,11 +15,12 @@ from .cookies.cookie import SessionCookie
 from .exceptions import RecordNotFound, SessionMissing, StoreError
 from .expiry import Expiry, OnSessionEnd
 from .headers import forbid_storing, set_cookie, vary_by_cookie
+from .mapping import FROZEN, HEAD_SENT
 from .presented import Presented, Standing, load_live
 from .record import Record, UnknownSchema
 from .response import Headers, HeldResponse
 from .saving import persist
-from .session import FROZEN, HEAD_SENT, Session
+from .session import Session
 from .settings import Settings
 from .stores.base import SessionStore, renew_after_fork
 from .sweeper import Sweeper
@@ -147,15 +148,17 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
     session: Session
     middleware: SessionMiddleware
 
-    def before_head(self, status: str, headers: Headers) -> Headers:
+    def before_head(self, status: str, headers: Headers, body_is_complete: bool) -> Headers:
         session = self.session
         if session._state is None and not session._settings.always_save:
-            session._phase = HEAD_SENT
+            session._phase = FROZEN if body_is_complete else HEAD_SENT
             return headers
         code = int(status[:3])
         if code >= 500 and session._state is not None and session._state.store_failed:
             raise StoreError("the application answered a store error with a server error")
         change = commit(session, code)
+        if body_is_complete:
+            session._phase = FROZEN
         if session._state is None:
             return headers
         headers = vary_by_cookie(headers)
@@ -196,8 +199,6 @@ def get_session(environ: WSGIEnvironment, name: str | None = None) -> Session:
 
 class OpenSession(Session):
     """A session outside of a request; only here can the token of a new one be learned."""
-
-    __slots__ = ()
 
     @property
     def token(self) -> SessionToken | None:

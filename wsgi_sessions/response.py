@@ -12,6 +12,7 @@ answers (``instead_of``). The environ must not refer to it, for it refers to the
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[str, str]]
 Write = Callable[[bytes], object]
+
+_FILES = (io.BufferedReader, io.BytesIO, io.FileIO)
 
 
 class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for every request, in a third of the time
@@ -44,8 +47,11 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
     server_write: Write | None = None
     replacement: Iterable[bytes] | None = None
 
-    def before_head(self, status: str, headers: Headers) -> Headers:
-        """Return the headers to send; ``headers`` itself belongs to the application and stays as it is."""
+    def before_head(self, status: str, headers: Headers, body_is_complete: bool) -> Headers:
+        """Return the headers to send; ``headers`` itself belongs to the application and stays as it is.
+
+        :param body_is_complete: nothing of the application runs any more: this is the ``end`` too, unless it raises.
+        """
         raise NotImplementedError
 
     def after_body(self) -> None:
@@ -81,7 +87,7 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
         """Send data at once, after the head: what start_response returns to the application."""
         if not self.is_sent:
             try:
-                self._send_head()
+                self._send_head(False)
             except Exception as error:
                 if not self._replace(error):
                     raise
@@ -96,24 +102,27 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
             try:
                 if self._replace(error):
                     return self.replacement  # type: ignore[return-value]  # it has just been set
+                if self.replacement is not None:
+                    _close(self.replacement)  # it was to follow a write; the server never sees it
                 raise
             finally:
                 self.end()
-        if not self._is_complete(body) or self.status is None or self.replacement is not None:
+        if not (type(body) is list or self._is_complete(body)) or self.status is None or self.replacement is not None:
             return _HeldBody(self, body)
         if self.is_sent:
             self.after_body()
             self.end()
             return body
         try:
-            self._send_head()
-        except Exception as error:
-            _close(body)
-            if self._replace(error):
-                return self.replacement  # type: ignore[return-value]  # it has just been set
-            raise
-        finally:
-            self.end()
+            self._send_head(True)
+        except BaseException as error:
+            try:
+                _close(body)
+                if self._replace(error):
+                    return self.replacement  # type: ignore[return-value]  # it has just been set
+                raise
+            finally:
+                self.end()
         return body
 
     def _is_complete(self, body: object) -> bool:
@@ -126,13 +135,16 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
         if kind is list or kind is tuple or hasattr(kind, "__len__"):
             return True
         wrapper = self.environ.get("wsgi.file_wrapper")
-        return isinstance(wrapper, type) and isinstance(body, wrapper)
+        if isinstance(wrapper, type):
+            return isinstance(body, wrapper)
+        # uWSGI's is a function that gives back the file itself, and knows the response by that.
+        return wrapper is not None and kind in _FILES
 
-    def _send_head(self) -> None:
+    def _send_head(self, body_is_complete: bool) -> None:
         status, headers = self.status, self.headers
         assert status is not None
         assert headers is not None
-        headers = self.before_head(status, headers)
+        headers = self.before_head(status, headers, body_is_complete)
         self.is_sent = True
         self.server_write = self.server_start_response(status, headers)
 
@@ -192,6 +204,9 @@ class _HeldBody:
             return
         self._is_closed = True
         try:
+            if self._is_replaced():  # by a write, and nobody has asked for an item since
+                self._failed = True
+                _close(self._response.replacement)
             _close(self._body)
         except BaseException:
             self._failed = True
@@ -207,7 +222,7 @@ class _HeldBody:
         if response.is_sent or response.status is None:
             return
         try:
-            response._send_head()
+            response._send_head(False)
         except Exception as error:
             self._failed = True
             if not response._replace(error):
@@ -229,7 +244,7 @@ class _HeldBody:
         return next(self._items)
 
 
-def _close(body: Iterable[bytes]) -> None:
+def _close(body: Iterable[bytes] | None) -> None:
     close = getattr(body, "close", None)
     if close is not None:
         close()

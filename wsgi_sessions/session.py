@@ -1,30 +1,21 @@
-"""The session: a lazy mapping over what a store keeps for one visitor."""
+"""The session: what one visitor's requests have in common."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, MutableMapping
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, overload
 
-from . import clock, codec
-from .exceptions import HeadersSent, SerializationError, SessionDeleted, SessionFrozen, StoreError
+from . import clock
+from .exceptions import SerializationError
 from .expiry import Expiry, to_datetime
-from .presented import Standing
+from .mapping import SessionMapping
 from .saving import persist
-from .settings import Settings, check_expiry
-from .state import State
+from .settings import check_expiry
 
-T = TypeVar("T")
-
-_log = logging.getLogger("wsgi_sessions")
-# How far the response is. Plain numbers: every request sets them.
-OPEN, HEAD_SENT, FROZEN = range(3)
 # An index over owners in MySQL takes no longer text.
 _LONGEST_OWNER = 255
 
 
-class Session(MutableMapping[str, Any]):
+class Session(SessionMapping):
     """What one visitor's requests have in common: a dictionary that is there again next time.
 
     Nothing is read before the first use and nothing written before the response
@@ -38,118 +29,6 @@ class Session(MutableMapping[str, Any]):
     :param settings: what the middleware's sessions have in common.
     :param cookie_header: the request's Cookie header.
     """
-
-    # Never the environ: it holds the session, and the two would wait for the garbage collector together.
-    __slots__ = ("__weakref__", "_cookie_header", "_phase", "_settings", "_state")
-
-    def __init__(self, settings: Settings, cookie_header: str) -> None:
-        self._settings = settings
-        self._cookie_header = cookie_header
-        self._state: State | None = None
-        self._phase = OPEN
-
-    # The mapping
-
-    def __getitem__(self, key: str) -> Any:
-        state = self._load()
-        with state.lock:
-            return state.values[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        state = self._writable()
-        with state.lock:
-            state.values[key] = value
-
-    def __delitem__(self, key: str) -> None:
-        state = self._writable()
-        with state.lock:
-            state.values[key]  # a value that does not decode is not there
-            del state.values[key]
-
-    def __contains__(self, key: object) -> bool:
-        state = self._load()
-        with state.lock:
-            return key in state.values
-
-    def __iter__(self) -> Iterator[str]:
-        state = self._load()
-        with state.lock:
-            return iter(state.values)
-
-    def __len__(self) -> int:
-        state = self._load()
-        with state.lock:
-            return len(state.values)
-
-    @overload
-    def get(self, key: str, /) -> Any | None: ...
-    @overload
-    def get(self, key: str, /, default: Any) -> Any: ...
-    @overload
-    def get(self, key: str, /, default: None = None, *, type: type[T]) -> T | None: ...
-    @overload
-    def get(self, key: str, /, default: T, *, type: type[T]) -> T: ...
-    def get(self, key: str, /, default: Any = None, *, type: Any = None) -> Any:
-        """Return a value, or the default.
-
-        :param type: a dataclass, ``TypedDict``, ``msgspec.Struct`` or any other type that
-            msgspec converts to: the value is returned as one, a copy that shares nothing with the session.
-        :raises SerializationError: if the value is not of that type.
-        """
-        state = self._load()
-        with state.lock:
-            try:
-                if type is None:
-                    return state.values[key]
-                value = state.values.copy_of(key)
-            except KeyError:
-                return default
-        return codec.convert(value, type, f"session[{key!r}]")
-
-    def popitem(self) -> tuple[str, Any]:
-        """Remove and return the newest key and its value, as a dict does.
-
-        :raises KeyError: if the session is empty.
-        """
-        state = self._writable()
-        with state.lock:
-            keys = list(state.values)
-            if not keys:
-                raise KeyError("the session is empty")
-            return keys[-1], self.pop(keys[-1])
-
-    def update(self, other: Any = (), /, **values: Any) -> None:
-        """Set the keys and values of a mapping, of pairs, and of the keyword arguments, as a dict does."""
-        new = dict(other, **values)
-        state = self._writable()
-        with state.lock:
-            for key, value in new.items():
-                state.values[key] = value
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key; if there is none, set the default and return it."""
-        with self._writable().lock:
-            return super().setdefault(key, default)
-
-    def clear(self) -> None:
-        """Drop the data and keep the session; :meth:`flush` ends it."""
-        state = self._writable()
-        with state.lock:
-            state.values.clear()
-
-    def mutate(self, key: str, function: Callable[[Any], Any], default: Any = None) -> Any:
-        """Replace a value by ``function(value)`` so that no other request's change to it is lost.
-
-        :param function: gets the value, or ``default`` if there is none, and returns the
-            new one. It runs again, at commit, over what another request has stored meanwhile.
-        :returns: the new value.
-        :raises SerializationError: if the new value cannot be stored.
-        """
-        state = self._writable()
-        with state.lock:
-            return state.values.mutate(key, function, default)
-
-    # What is known about it
 
     @property
     def id(self) -> str | None:
@@ -299,59 +178,6 @@ class Session(MutableMapping[str, Any]):
             return f"<{type(self).__name__}: not loaded>"
         id = None if state.record is None else state.record.id
         return f"<{type(self).__name__} {id!r}: {len(state.values)} keys>"
-
-    # The way in, and what guards it
-
-    def _load(self) -> State:
-        state = self._state
-        if state is None:
-            state = self._make_state()
-        elif state.is_loaded:
-            return state
-        with state.lock:
-            if not state.is_loaded:
-                try:
-                    state.read(self._cookie_header)
-                except StoreError:
-                    state.store_failed = True
-                    raise
-        return state
-
-    def _make_state(self) -> State:
-        self._refuse_frozen()
-        with self._settings.making_state:
-            if self._state is None:
-                if self._phase == HEAD_SENT:
-                    _log.warning("a session was first used after the head of its response: Vary could not be sent")
-                self._state = State(self._settings)
-            return self._state
-
-    def _ask_store(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except StoreError:
-            assert self._state is not None
-            self._state.store_failed = True
-            raise
-
-    def _writable(self) -> State:
-        state = self._load()
-        if self._phase == OPEN and not state.deleted:
-            return state
-        self._refuse_frozen()
-        if state.deleted:
-            raise SessionDeleted("the session was deleted in this request; flush() leaves one to write to")
-        if state.record is None and state.standing is Standing.NEW:
-            self._refuse_late("a new session")
-        return state
-
-    def _refuse_frozen(self) -> None:
-        if self._phase == FROZEN:
-            raise SessionFrozen("the response has ended, and its session with it")
-
-    def _refuse_late(self, what: str) -> None:
-        if self._phase == HEAD_SENT:
-            raise HeadersSent(f"{what} needs a cookie, and the head of the response has left")
 
 
 def _check_owner(owner: object) -> None:

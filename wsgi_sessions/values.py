@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from msgspec import Raw
@@ -138,8 +139,9 @@ class Values:
         """Put ``function(value)`` in the place of a value, ready to do it again after a conflict."""
         replayable = self._is_own_work(key)
         steps = self._mutations[key].steps if key in self._mutations else []
-        self[key] = value = function(self.copy_of(key) if key in self else default)
+        value = function(self.copy_of(key) if key in self else _fresh(default))
         encoded = _encode(key, value)
+        self[key] = value
         if replayable:
             self._mutations[key] = _Mutations([*steps, (function, default)], encoded)
         return value
@@ -238,12 +240,21 @@ def _at(key: str, error: SerializationError) -> SerializationError:
 
 
 def _replay(mutations: _Mutations, theirs: Raw | None) -> Any:
-    absent = theirs is None
-    value = None if theirs is None else codec.decode(theirs)
+    absent, value = theirs is None, None
+    if theirs is not None:
+        try:
+            value = codec.decode(theirs)
+        except ValueError:
+            absent = True
     for function, default in mutations.steps:
-        value = function(default if absent else value)
+        value = function(_fresh(default) if absent else value)
         absent = False
     return value
+
+
+def _fresh(default: Any) -> Any:
+    """Return a default that a function may change in place and still be given again, unchanged."""
+    return deepcopy(default) if type(default) in codec.MUTABLE else default
 
 
 def _check_encodable(key: str) -> None:

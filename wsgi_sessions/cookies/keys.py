@@ -42,7 +42,7 @@ _WORDS = (
     " this to todo token unsafe use value very with you your zxcvbnm asdfghjkl admin 0123456789 1234567890 12345678"
     " abcdefgh"
 )
-# The longest first: "in" would otherwise leave "secure" of "insecure", and "is" the "th" of "this".
+# The longest first: "dev" would otherwise leave most of "development".
 _remove_words = re.compile("|".join(sorted(_WORDS.split(), key=len, reverse=True)).encode()).sub
 _SEPARATORS = b" \t\r\n_-.,:;!?/'\"()[]{}<>$"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
@@ -57,7 +57,7 @@ class Folder:
             open_folder(name, self).close()
             self._verified.add(name)
 
-    def names(self) -> Iterator[str]:
+    def names(self) -> Generator[str, None, None]:
         """Yield the names in it, reading the directory bit by bit."""
         # A descriptor of its own: the position in a directory cannot be shared.
         descriptor = os.open(".", _OPEN_FOLDER, dir_fd=self.descriptor)

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from .. import clock
 from ..record import Record
@@ -24,27 +24,25 @@ _security_log = logging.getLogger("wsgi_sessions.security")
 
 def live_summaries(shard: Folder) -> Iterator[Summary]:
     """Yield what the heads of the live records say; what is no record is passed over."""
-    for name in shard.names():
-        if not _is_record(name):
-            continue
-        try:
-            summary = shard.summary(name)
-        except (CorruptFile, FileNotFoundError):
-            continue
-        if summary.expires > clock.now():
-            yield summary
+    with closing(shard.names()) as names:
+        for name in filter(_is_record, names):
+            with suppress(CorruptFile, FileNotFoundError):
+                summary = shard.summary(name)
+                if summary.expires > clock.now():
+                    yield summary
 
 
 def remove_expired(shard: Folder, locks: ShardLocks, max_payload: int) -> Iterator[Record]:
     """Remove and yield the expired records; remove leftovers. Names of others are left alone."""
-    for name in shard.names():
-        if name.startswith(TEMPORARY):
-            _remove_leftover(shard, name)
-        elif _is_record(name) and _may_go(shard, name):
-            with locks.hold(shard):
-                record = _remove_if_expired(shard, name, max_payload)
-            if record is not None:
-                yield record
+    with closing(shard.names()) as names:
+        for name in names:
+            if name.startswith(TEMPORARY):
+                _remove_leftover(shard, name)
+            elif _is_record(name) and _may_go(shard, name):
+                with locks.hold(shard):
+                    record = _remove_if_expired(shard, name, max_payload)
+                if record is not None:
+                    yield record
 
 
 def _may_go(shard: Folder, name: str) -> bool:

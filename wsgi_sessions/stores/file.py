@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import wraps
 from typing import Concatenate, Literal, ParamSpec, TypeVar
@@ -195,11 +195,11 @@ class FileStore(SessionStore):
             self._next_shard = (number + 1) % _SHARDS
             try:
                 self._sweep(number % _SHARDS, removed, limit)
-            except (OSError, StoreError):
+            except (OSError, StoreError) as error:
                 # The caller must learn of what was removed. If the failure lasts, a call that removed nothing raises.
                 if not removed:
                     raise
-                _log.warning("cannot remove expired records from %s", self.directory, exc_info=True)
+                _log.warning("cannot remove expired records from %s: %s", self.directory, str(error))
             if len(removed) >= limit:
                 self._next_shard = number % _SHARDS
                 break
@@ -207,10 +207,11 @@ class FileStore(SessionStore):
 
     def scan(self) -> Iterator[Record]:
         """Yield the records that are live when they are reached."""
-        for summary in self._summaries():
-            record = self.load(summary.id)
-            if record is not None:
-                yield record
+        with closing(self._summaries()) as summaries:
+            for summary in summaries:
+                record = self.load(summary.id)
+                if record is not None:
+                    yield record
 
     def find_by_owner(self, owner: str) -> list[Record]:
         """Return the live records of one user; looks at the beginning of every file."""
@@ -278,7 +279,7 @@ class FileStore(SessionStore):
                 if len(removed) >= limit:
                     return
 
-    def _summaries(self) -> Iterator[Summary]:
+    def _summaries(self) -> Generator[Summary, None, None]:
         try:
             for number in range(_SHARDS):
                 with suppress(FileNotFoundError), open_folder(f"{number:02x}", self._current_root()) as shard:

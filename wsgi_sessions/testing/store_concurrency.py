@@ -6,9 +6,11 @@ it now and then; a store that keeps the contract never fails.
 
 from __future__ import annotations
 
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from typing import Any
 
@@ -24,6 +26,7 @@ from .store_listing import StoreListing
 
 _THREADS = 8
 _PROCESSES = 4
+_HAMMERS = 4
 _CREATED_IDS = [f"id-{number:03}" for number in range(100)]
 _DELETED_IDS = [f"id-{number}" for number in range(8)]
 # Of each thread and process; a store that loses one in a hundred is caught.
@@ -242,21 +245,33 @@ class StoreConcurrency(StoreListing):
     @contextmanager
     def _hammered(self, store: SessionStore) -> Iterator[None]:
         """Have threads use the store for as long as the block lasts."""
-        stop = threading.Event()
+        stop, begun = threading.Event(), threading.Barrier(_HAMMERS + 1)
+        errors: list[str] = []
 
         def hammer(index: int) -> None:
-            while not stop.is_set():
+            # Coverage and debuggers take locks of their own, which no store can renew in a child.
+            sys.settrace(None)
+            try:  # pragma: no cover
                 self._live_through(store, f"of thread {index}")
+                begun.wait(self.timeout)
+                while not stop.is_set():
+                    self._live_through(store, f"of thread {index}")
+            except Exception:  # pragma: no cover
+                errors.append(traceback.format_exc())
+                begun.abort()
 
-        threads = [threading.Thread(target=hammer, args=(index,), daemon=True) for index in range(4)]
+        threads = [threading.Thread(target=hammer, args=(index,), daemon=True) for index in range(_HAMMERS)]
         for thread in threads:
             thread.start()
         try:
+            with suppress(threading.BrokenBarrierError):
+                begun.wait(self.timeout)
             yield
         finally:
             stop.set()
             for thread in threads:
                 thread.join(self.timeout)
+        assert not errors, errors[0]
 
     def _live_through(self, store: SessionStore, id: str) -> None:
         record = store.save(self._created(store, id, owner="somebody"))
