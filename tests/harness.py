@@ -6,6 +6,7 @@ is called positionally, before any item, and once unless there is an exc_info.
 
 from __future__ import annotations
 
+import gc
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ def wrapped(app: Callable[..., Any], store: SessionStore | None = None, **option
 
     The inner checker hides what the body is: it is never a list. Use SessionMiddleware itself where that matters.
     """
-    return validator(SessionMiddleware(validator(app), store or MemoryStore(), **options))
+    return validator(SessionMiddleware(validator(app), MemoryStore() if store is None else store, **options))
 
 
 def page(handler: Callable[[Any], Any], status: str = "200 OK", headers: Headers | None = None) -> Callable[..., Any]:
@@ -97,6 +98,47 @@ class Response:
     @property
     def set_cookies(self) -> list[str]:
         return self.all("Set-Cookie")
+
+
+def serve(app: Callable[..., Any], environ: dict[str, Any]) -> None:
+    """Send one request as a server does that keeps no reference to what it has done with, and drop the answer.
+
+    An Exchange holds the body, which holds its start_response: a cycle of the test's own.
+    """
+
+    def start_response(status: str, headers: Headers, exc_info: Any = None, /) -> Callable[[bytes], None]:
+        try:
+            if exc_info is not None:
+                raise exc_info[1].with_traceback(exc_info[2])
+        finally:
+            exc_info = None
+        return lambda data: None
+
+    body = None
+    try:
+        body = app(environ, start_response)
+        for _ in body:
+            pass
+    except Exception:  # what a server logs
+        pass
+    finally:
+        if hasattr(body, "close"):
+            body.close()
+
+
+def garbage_of(action: Callable[[], object]) -> int:
+    """Return how many objects only the garbage collector can free after an action.
+
+    It runs once before, so that what is made only once is there.
+    """
+    action()
+    gc.collect()
+    gc.disable()
+    try:
+        action()
+        return gc.collect()
+    finally:
+        gc.enable()
 
 
 class Exchange:
@@ -399,5 +441,7 @@ class Site:
         handler = environ["tests.handler"]
         if handler is not None:
             handler(get_session(environ))
-        start_response(f"{environ['tests.status']} Said", list(TEXT))
-        return [b"page"]
+        status = environ["tests.status"]
+        has_body = status not in (204, 304)
+        start_response(f"{status} Said", list(TEXT) if has_body else [])
+        return [b"page"] if has_body else []

@@ -271,6 +271,9 @@ _taggers = _Taggers(
     }
 )
 
+#: The types that are surely storable as far as can be told without a look inside.
+STORABLE: frozenset[type] = _SCALARS | frozenset(_taggers)
+
 # By name of the tag: the types its body may have, and what makes the value of it.
 _LOADERS: dict[str, tuple[tuple[type, ...], Callable[..., Any]]] = {
     "int": ((str,), lambda body: int(body, 16)),

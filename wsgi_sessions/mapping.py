@@ -37,7 +37,9 @@ class SessionMapping(MutableMapping[str, Any]):
         self._cookie_header = cookie_header
 
     def __getitem__(self, key: str) -> Any:
-        state = self._load()
+        state = self._state
+        if state is None or not state.is_loaded:
+            state = self._load()
         with state.lock:
             return state.values[key]
 
@@ -92,6 +94,14 @@ class SessionMapping(MutableMapping[str, Any]):
                 return default
         return convert(value, type, f"session[{key!r}]")
 
+    def pop(self, key: str, *default: Any) -> Any:
+        """Remove a key and return its value, or the default, as a dict does.
+
+        :raises KeyError: if there is neither.
+        """
+        with self._writable().lock:
+            return super().pop(key, *default)
+
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the newest key and its value, as a dict does.
 
@@ -109,8 +119,7 @@ class SessionMapping(MutableMapping[str, Any]):
         new = dict(other, **values)
         state = self._writable()
         with state.lock:
-            for key, value in new.items():
-                state.values[key] = value
+            state.values.update(new)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the value of a key; if there is none, set the default and return it."""
@@ -138,10 +147,8 @@ class SessionMapping(MutableMapping[str, Any]):
     # The way in, and what guards it
 
     def _load(self) -> State:
-        state = self._state
-        if state is None:
-            state = self._make_state()
-        elif state.is_loaded:
+        state = self._state or self._make_state()
+        if state.is_loaded:
             return state
         with state.lock:
             if not state.is_loaded:
@@ -170,7 +177,9 @@ class SessionMapping(MutableMapping[str, Any]):
             raise
 
     def _writable(self) -> State:
-        state = self._load()
+        state = self._state
+        if state is None or not state.is_loaded:
+            state = self._load()
         if self._phase == OPEN and not state.deleted:
             return state
         self._refuse_frozen()

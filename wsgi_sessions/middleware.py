@@ -71,10 +71,15 @@ class SessionMiddleware:
         sweep_every: timedelta | None = None,
         on_deleted: Callable[[list[Record]], object] | None = None,
     ) -> None:
-        if not callable(app):
-            raise TypeError(f"app must be a WSGI application, not {type(app).__name__}")
-        if on_deleted is not None and sweep_every is None:
-            raise ValueError("on_deleted is called by the sweeper: give sweep_every too")
+        _check_callable("app", app, "a WSGI application")
+        if error_app is not None:
+            _check_callable("error_app", error_app, "a WSGI application")
+        if on_deleted is not None:
+            _check_callable("on_deleted", on_deleted, "a function")
+            if sweep_every is None:
+                raise ValueError("on_deleted is called by the sweeper: give sweep_every too")
+        if not isinstance(always_save, bool):
+            raise TypeError(f"always_save must be True or False, not {type(always_save).__name__}")
         self.app = app
         self.cookie = SessionCookie() if cookie is None else cookie
         self._settings = Settings(
@@ -142,6 +147,11 @@ class SessionMiddleware:
         return f"{type(self).__name__}({self._settings.store!r}, {self.cookie!r})"
 
 
+def _check_callable(name: str, value: object, kind: str) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} must be {kind}, not {type(value).__name__}")
+
+
 class _SessionResponse(HeldResponse, eq=False, kw_only=True):
     """The response to one request: commits its session when the head leaves."""
 
@@ -153,12 +163,13 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
         if session._state is None and not session._settings.always_save:
             session._phase = FROZEN if body_is_complete else HEAD_SENT
             return headers
+        if not isinstance(headers, list):
+            raise TypeError(f"response headers must be a list, not {type(headers).__name__} (PEP 3333)")
         code = int(status[:3])
         if code >= 500 and session._state is not None and session._state.store_failed:
             raise StoreError("the application answered a store error with a server error")
         change = commit(session, code)
-        if body_is_complete:
-            session._phase = FROZEN
+        session._phase = FROZEN if body_is_complete else HEAD_SENT
         if session._state is None:
             return headers
         headers = vary_by_cookie(headers)

@@ -90,7 +90,7 @@ class Session(SessionMapping):
             if state.policy.persistent or (expiry or self._settings.expiry).persistent:
                 self._refuse_late("a new expiry")
             # The same object stands for no change.
-            state.own_expiry = state.stored_expiry if expiry == state.stored_expiry else expiry
+            state.own_expiry = state.stored_expiry if _is_same(expiry, state.stored_expiry) else expiry
 
     @property
     def expiry_date(self) -> datetime:
@@ -147,6 +147,7 @@ class Session(SessionMapping):
             self._load()
             return
         state = self._load()
+        self._refuse_frozen()
         with state.lock:
             self._ask_store(lambda: state.read_again(self._cookie_header))
 
@@ -178,6 +179,13 @@ class Session(SessionMapping):
             return f"<{type(self).__name__}: not loaded>"
         id = None if state.record is None else state.record.id
         return f"<{type(self).__name__} {id!r}: {len(state.values)} keys>"
+
+
+def _is_same(expiry: Expiry | None, stored: Expiry | None) -> bool:
+    # As they are stored: a policy may hold fractions of a millisecond, a record does not.
+    if expiry is None or stored is None:
+        return expiry is stored
+    return expiry.dump() == stored.dump()
 
 
 def _check_owner(owner: object) -> None:

@@ -38,7 +38,9 @@ class SessionToken(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def generate(cls, id: str | None = None) -> Self:
         """Return a token with a new secret of 128 random bits, and a new id unless one is given."""
-        return cls(id or _random_part(), _random_part())
+        # os.urandom is what the secrets module reads.
+        random = os.urandom(32)
+        return cls(id or _url_safe(random[:16]), _url_safe(random[16:]))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -63,6 +65,6 @@ class SessionToken(msgspec.Struct, frozen=True, gc=False):
         return f"{type(self).__name__}(id={self.id!r}, secret=...)"
 
 
-def _random_part() -> str:
-    # os.urandom is what the secrets module reads; this is secrets.token_urlsafe(16) at half its cost.
-    return b2a_base64(os.urandom(16), newline=False).translate(_URL_SAFE)[:22].decode()
+def _url_safe(part: bytes) -> str:
+    """Return 16 bytes as 22 characters of base64url."""
+    return b2a_base64(part, newline=False).translate(_URL_SAFE)[:22].decode()

@@ -43,7 +43,8 @@ class Values:
         # A value that is still a Raw has not been read, so it cannot have changed.
         self._data: dict[str, Any] = loaded.copy()
         # Keys whose present value has to be compared: assigned, or read and mutable.
-        self._watched: set[str] = set()
+        # A dict for its order: new keys are stored in the order in which they were set.
+        self._watched: dict[str, None] = {}
         #: Keys of what was loaded that are there no more.
         self.removed: set[str] = set()
         self._mutations: dict[str, _Mutations] = {}
@@ -73,7 +74,7 @@ class Values:
             raise KeyError(key) from None
         self._data[key] = value
         if type(value) in codec.MUTABLE:
-            self._watched.add(key)
+            self._watched[key] = None
         return value
 
     def __contains__(self, key: object) -> bool:
@@ -92,23 +93,29 @@ class Values:
         return iter([key for key in list(self._data) if key in self])
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if type(key) is not str:
-            raise SerializationError(f"keys of a session are str, not {type(key).__name__}")
-        if not key.isascii():
-            _check_encodable(key)
-        if type(value) is not str:
-            try:
-                codec.check(value, "")
-            except SerializationError as error:
-                raise _at(key, error) from None
+        if type(key) is not str or not key.isascii() or type(value) not in codec.STORABLE:
+            _check_assignable(key, value)
         self._data[key] = value
-        self._watched.add(key)
+        self._watched[key] = None
         self.removed.discard(key)
-        self._mutations.pop(key, None)
+        if self._mutations:
+            self._mutations.pop(key, None)
+
+    def update(self, new: dict[str, Any]) -> None:
+        """Set many values; none of them if one is refused."""
+        storable = codec.STORABLE
+        for key, value in new.items():
+            if type(key) is not str or not key.isascii() or type(value) not in storable:
+                _check_assignable(key, value)
+        self._data.update(new)
+        self._watched.update(dict.fromkeys(new))
+        self.removed.difference_update(new)
+        for key in self._mutations.keys() & new.keys():
+            del self._mutations[key]
 
     def __delitem__(self, key: str) -> None:
         del self._data[key]
-        self._watched.discard(key)
+        self._watched.pop(key, None)
         self._mutations.pop(key, None)
         if key in self._loaded:
             self.removed.add(key)
@@ -175,7 +182,7 @@ class Values:
         self._cleared = False
         # What was not watched before was not read, or cannot change.
         data = self._data
-        self._watched = {key for key in self._watched if type(data[key]) in codec.MUTABLE}
+        self._watched = {key: None for key in self._watched if type(data[key]) in codec.MUTABLE}
 
     def rebase(self, theirs: dict[str, Raw]) -> None:
         """Carry the changes over to what another request has stored meanwhile.
@@ -185,11 +192,11 @@ class Values:
         (all of them after ``clear``); everything else becomes theirs.
         """
         # What a cleared session holds was all put there since, also where it equals what was there before.
-        ours = set(self._data) if self._cleared else set(self.changes())
+        ours = dict.fromkeys(self._data if self._cleared else self.changes())
         data: dict[str, Any] = {} if self._cleared else theirs.copy()
         for key in self.removed:
             data.pop(key, None)
-        for key in data.keys() & self._data.keys() - ours:
+        for key in data.keys() & self._data.keys() - ours.keys():
             # Changed by nobody: the object that the application may hold stays in its place.
             if key in self._loaded and bytes(theirs[key]) == bytes(self._loaded[key]):
                 data[key] = self._data[key]
@@ -198,7 +205,7 @@ class Values:
         self._data = data
         self._loaded = theirs
         self.removed = set(theirs.keys() - data.keys())
-        self._watched = ours | {key for key, value in data.items() if type(value) in codec.MUTABLE}
+        self._watched = ours | {key: None for key, value in data.items() if type(value) in codec.MUTABLE}
 
     def _carry_over(self, key: str, theirs: Raw | None) -> Any:
         """Return the value of a key that was changed here, above what another has stored."""
@@ -257,8 +264,15 @@ def _fresh(default: Any) -> Any:
     return deepcopy(default) if type(default) in codec.MUTABLE else default
 
 
-def _check_encodable(key: str) -> None:
+def _check_assignable(key: str, value: Any) -> None:
+    """Refuse a key that is no text, and a value whose own type cannot be stored."""
+    if type(key) is not str:
+        raise SerializationError(f"keys of a session are str, not {type(key).__name__}")
     try:
         key.encode()
     except UnicodeEncodeError:
         raise SerializationError("a lone surrogate has no UTF-8 form", f"session[{key!r}]") from None
+    try:
+        codec.check(value, "")
+    except SerializationError as error:
+        raise _at(key, error) from None

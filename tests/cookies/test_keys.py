@@ -72,7 +72,7 @@ def test_key_without_entropy_is_refused(key):
         "this is a very secret key, do not share!",
         "password123password123password123!",
         "qwertyuiopasdfghjklzxcvbnm1234567890",
-        "testing-signing-development-some-keyboardcat",
+        "keyboardcat-development-my-keyboardcat",
         "s.e.c.r.e.t.k.e.y.c.h.a.n.g.e.m.e",
         "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
         b"192B9BDD22AB9ED4D12E236C78AFCB9A393EC15F71BBF5DC987D54727823BCBF\n",

@@ -6,6 +6,7 @@ store's own, T for the threats to every store.
 
 import errno
 import fcntl
+import gc
 import hashlib
 import logging
 import os
@@ -16,6 +17,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from wsgi_sessions.stores.file import FileStore
 HOUR = 60 * 60 * 1000
 FAR = clock.now() + 1000 * HOUR
 RECORD = Record("an-id", b"payload", FAR, 1, "ann")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(file.__file__).parents[2])}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts a file system or changes owners")
 
 
@@ -90,7 +93,10 @@ class SystemShim:
 
 
 SYSTEM_CALLS = frozenset(
-    "open close read pwrite fsync fchmod chmod fstat stat link unlink replace mkdir scandir urandom".split()
+    {
+        *("open", "close", "read", "pwrite", "fsync", "fchmod", "chmod"),
+        *("fstat", "stat", "link", "unlink", "replace", "mkdir", "scandir", "urandom"),
+    }
 )
 
 
@@ -108,6 +114,7 @@ class Faults:
         self.code = code
         self.is_persistent = is_persistent
         self.calls = 0
+        self.failed: list[str] = []
 
     @property
     def have_happened(self) -> bool:
@@ -116,6 +123,7 @@ class Faults:
     def __call__(self, name: str, *arguments: Any, **options: Any) -> Callable[..., Any] | None:
         self.calls += 1
         if self.calls == self.number or (self.is_persistent and self.have_happened):
+            self.failed.append(f"{self.calls} {name} {arguments}")
             return self.fail_close if name == "close" else self.fail
         return None
 
@@ -168,7 +176,9 @@ class TestConstruction:
             "except RuntimeError as error:\n"
             "    print(error)\n"
         )
-        output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT, check=True
+        ).stdout
         assert "POSIX" in output
 
     def test_a_relative_directory_stays_where_it_was_named(
@@ -199,7 +209,7 @@ class TestFiles:
             "sys.addaudithook(lambda event, arguments: event == 'os.umask' and os._exit(3))\n"
             f"FileStore(sys.argv[1]).create(Record('an-id', b'', {FAR}))\n"
         )
-        subprocess.run([sys.executable, "-c", program, str(directory), str(umask)], check=True)
+        subprocess.run([sys.executable, "-c", program, str(directory), str(umask)], env=ENVIRONMENT, check=True)
         path = path_of(directory, "an-id")
         assert [stat.S_IMODE(p.stat().st_mode) for p in (directory, path.parent, path)] == [0o700, 0o700, 0o600]
 
@@ -389,7 +399,7 @@ class TestDirectory:
         assert list((tmp_path / "elsewhere").iterdir()) == []
 
     def test_a_missing_parent_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="No such file.*nowhere/sessions"):
+        with pytest.raises(StoreError, match=r"No such file.*nowhere/sessions"):
             FileStore(tmp_path / "nowhere" / "sessions").load("an-id")
 
     def test_it_recovers_when_everything_was_removed_under_it(self, store: FileStore, directory: Path) -> None:
@@ -498,7 +508,11 @@ class TestCorruptFiles:
         """T-43: with right checksums, but wrong lengths, ids and owners."""
         store.create(RECORD)
         path = path_of(directory, "an-id")
-        for lengths, tail in [((7, 0, 9), b"an-idpayload"), ((2, 5, 5), b"an-id\xff\xff\xff\xff"), ((0, 0, 5), b"\xff" * 5)]:
+        for lengths, tail in [
+            ((7, 0, 9), b"an-idpayload"),
+            ((2, 5, 5), b"an-id\xff\xff\xff\xff"),
+            ((0, 0, 5), b"\xff" * 5),
+        ]:
             body = _file_format._BODY.pack(1, *lengths) + tail
             path.write_bytes(_file_format._head(_file_format.crc32(body), FAR) + body)
             assert store.load("an-id") is None
@@ -634,7 +648,9 @@ class TestSweep:
         assert left == {"notes.txt", ".nfs0001", "ab" * 31, ".wsgi_sessions-new", ".wsgi_sessions-folder"}
         assert (directory / "README").exists()
 
-    def test_planted_links_are_removed_but_not_followed(self, store: FileStore, directory: Path, tmp_path: Path) -> None:
+    def test_planted_links_are_removed_but_not_followed(
+        self, store: FileStore, directory: Path, tmp_path: Path
+    ) -> None:
         """F-06, F-16."""
         store.create(RECORD)
         target = tmp_path / "target"
@@ -648,15 +664,12 @@ class TestSweep:
         assert [link.is_symlink() for link in links] == [False, False]
         assert target.read_text() == "precious"
 
-    def test_a_record_renewed_after_the_check_survives(
-        self, store: FileStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_record_renewed_after_the_check_survives(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """F-12: it is checked again once nobody else can change it."""
         soon = clock.now() + 1000
         store.create(Record("an-id", b"", soon))
         other = FileStore(store.directory)
         renewed: list[bool] = []
-        hold = _file_lock.ShardLocks.hold
 
         class Renewing:
             def __getattr__(self, name: str) -> Any:
@@ -675,7 +688,6 @@ class TestSweep:
         monkeypatch.setattr(_file_lock, "fcntl", Renewing())
         assert store.delete_expired() == []
         assert renewed == [True]
-        assert hold is _file_lock.ShardLocks.hold
         assert store.load("an-id") is not None
 
     def test_batches_are_bounded_and_go_on_where_the_last_stopped(
@@ -701,8 +713,8 @@ class TestSweep:
             removed.update(record.id for record in batch)
         assert sizes == [9] * 11 + [1]
         assert removed == {f"id-{number}" for number in range(100)}
-        # Two rounds, the second to see that nothing is left, and one shard twice for each batch.
-        assert len(opened) <= 2 * 256 + 2 * len(sizes)
+        # One round for the records, one that fills the last batch, one that finds nothing; a shard twice per batch.
+        assert len(opened) <= 3 * 256 + len(sizes)
         assert store.delete_expired(limit=0) == []
 
     def test_it_reads_heads_only(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -726,7 +738,7 @@ class TestSweep:
         """F-22."""
         store.create(RECORD)
         shard = path_of(directory, "an-id").parent
-        for number in range(20_000):
+        for number in range(5_000):
             os.close(os.open(shard / f"{number:0200}", os.O_CREAT | os.O_WRONLY))
         tracemalloc.start()
         try:
@@ -734,7 +746,7 @@ class TestSweep:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert peak < 500_000
+        assert peak < 300_000
 
     @pytest.mark.parametrize("call", ["open", "stat", "unlink"])
     def test_files_that_vanish_are_no_error(
@@ -749,10 +761,8 @@ class TestSweep:
 
         def remove_first(name: str, *arguments: Any, **options: Any) -> None:
             if name == call and len(str(arguments[0])) > 2 and options.get("dir_fd") is not None:
-                try:
+                with suppress(FileNotFoundError):
                     os.unlink(arguments[0], dir_fd=options["dir_fd"])
-                except FileNotFoundError:
-                    pass
 
         replace_system(monkeypatch, remove_first)
         later = clock.now() + 2 * HOUR
@@ -818,7 +828,7 @@ class TestLocks:
         store.create(RECORD)
         shard = _file_folder.open_folder(str(path_of(directory, "an-id").parent))
         descriptor = os.open(shard.path, os.O_RDONLY)
-        lock = store._locks._locks[shard.name]
+        lock = store._locks._locks[path_of(directory, "an-id").parent.name]
         if holder == "process":
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         else:
@@ -873,79 +883,97 @@ class TestLocks:
         assert (found.payload, found.version) == (b"100", 101)
 
 
-class TestFailingSystem:
-    OPERATIONS: dict[str, Callable[[FileStore], object]] = {
-        "create": lambda store: store.create(Record("new", b"new", FAR)),
-        "load": lambda store: store.load("an-id"),
-        "save": lambda store: store.save(msgspec.structs.replace(RECORD, payload=b"saved")),
-        "touch": lambda store: store.touch("an-id", 1, FAR + 1),
-        "delete": lambda store: store.delete("an-id"),
-        "delete_expired": lambda store: store.delete_expired(),
-        "scan": lambda store: list(store.scan()),
-        "find_by_owner": lambda store: store.find_by_owner("ann"),
-    }
-    OLD_OR_NEW: dict[str, tuple[object, ...]] = {
-        "save": (RECORD, Record("an-id", b"saved", FAR, 2, "ann")),
-        "touch": (RECORD, msgspec.structs.replace(RECORD, expires=FAR + 1)),
-        "delete": (RECORD, None),
-    }
+# These have the same shard, the first of all.
+FIRST = Record("id-487", b"payload", FAR, 1, "ann")
+NEW_ID = "id-840"
 
+
+OPERATIONS: dict[str, Callable[[FileStore], object]] = {
+    "create": lambda store: store.create(Record(NEW_ID, b"new", FAR)),
+    "load": lambda store: store.load(FIRST.id),
+    "save": lambda store: store.save(msgspec.structs.replace(FIRST, payload=b"saved")),
+    "touch": lambda store: store.touch(FIRST.id, 1, FAR + 1),
+    "delete": lambda store: store.delete(FIRST.id),
+    "delete_expired": lambda store: store.delete_expired(),
+    "scan": lambda store: list(store.scan()),
+    "find_by_owner": lambda store: store.find_by_owner("ann"),
+}
+OLD_OR_NEW: dict[str, tuple[object, ...]] = {
+    "save": (FIRST, Record(FIRST.id, b"saved", FAR, 2, "ann")),
+    "touch": (FIRST, msgspec.structs.replace(FIRST, expires=FAR + 1)),
+    "delete": (FIRST, None),
+}
+
+
+class TestFailingSystem:
     @pytest.mark.parametrize("durability", ["process", "power"])
     @pytest.mark.parametrize("is_persistent", [False, True])
     @pytest.mark.parametrize("operation", list(OPERATIONS))
     def test_the_nth_call_fails(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, is_persistent: bool, durability: Any
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        operation: str,
+        is_persistent: bool,
+        durability: Any,
     ) -> None:
         """T-50, T-51, F-19: a StoreError, never an OSError; old or new; no descriptor, file or lock left."""
         codes = [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE, errno.EDQUOT, errno.EINTR, errno.ESTALE]
         number = 0
+        # What earlier tests left to the collector must not be closed while this one counts descriptors.
+        gc.collect()
         while True:
             number += 1
             directory = tmp_path / str(number)
             store = FileStore(directory, durability=durability)
             descriptors = open_descriptors()
-            store.create(RECORD)
-            store.create(Record("old", b"", clock.now() + 1))
+            store.create(FIRST)
+            store.create(Record("id-637", b"", clock.now() + 1))
             before = files_in(directory)
+            if operation == "create":
+                store.close()
             faults = Faults(number, codes[number % len(codes)], is_persistent=is_persistent)
             with monkeypatch.context() as patches:
                 later = clock.now() + HOUR
+                # One shard that exists and one that does not, or the walks take minutes.
+                patches.setattr(file, "_SHARDS", 2)
                 patches.setattr(clock, "now", lambda moment=later: moment)
                 replace_system(patches, faults)
-                if operation == "create" and number == 1:
-                    store.close()
-                try:
-                    self.OPERATIONS[operation](store)
-                except StoreError as error:
-                    assert isinstance(error.__cause__, OSError)
-                    assert error.__cause__.errno == faults.code
-                else:
-                    # What fails when nothing is left to do but to clean up may be passed over.
-                    assert not faults.have_happened or operation == "delete_expired"
+                cause = self.cause_of_failure(lambda store=store: OPERATIONS[operation](store))
+            if faults.have_happened:
+                # A sweep that has removed something reports that instead, and logs the failure.
+                assert cause == faults.code or (operation == "delete_expired" and cause is None and caplog.records)
+            caplog.clear()
             self.assert_is_whole(store, operation, before, is_persistent)
             store.close()
-            assert open_descriptors() == descriptors
+            assert open_descriptors() == descriptors, faults.failed
             if not faults.have_happened:
                 break
         assert number > 5
 
+    def cause_of_failure(self, operation: Callable[[], object]) -> int | None:
+        try:
+            operation()
+        except StoreError as error:
+            return error.__cause__.errno if isinstance(error.__cause__, OSError) else -1
+        return None
+
     def assert_is_whole(self, store: FileStore, operation: str, before: set[Path], is_persistent: bool) -> None:
         directory = Path(store.directory)
-        assert store.load("an-id") in self.OLD_OR_NEW.get(operation, (RECORD,))
+        assert store.load(FIRST.id) in OLD_OR_NEW.get(operation, (FIRST,))
         if not is_persistent:
             left = files_in(directory) - before
-            assert left <= {path_of(directory, "new")}
+            assert left <= {path_of(directory, NEW_ID)}
         assert not any(is_locked(shard) for shard in directory.iterdir())
         # It works again at once, without a restart.
         store.create(Record("again", b"", FAR))
         store.delete("again")
 
     @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EBADF, errno.EIO])
-    def test_flock_fails(
-        self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch, code: int
-    ) -> None:
+    def test_flock_fails(self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
         """T-51: such as on a network file system."""
-        store.create(RECORD)
+        store.create(FIRST)
 
         class Failing:
             def __getattr__(self, name: str) -> Any:
@@ -956,18 +984,16 @@ class TestFailingSystem:
 
         with monkeypatch.context() as patches:
             patches.setattr(_file_lock, "fcntl", Failing())
-            for operation in (lambda: store.save(RECORD), lambda: store.create(Record("x", b"", FAR))):
+            for operation in (lambda: store.save(FIRST), lambda: store.create(Record("x", b"", FAR))):
                 with pytest.raises(StoreError):
                     operation()
-        assert files_in(directory) == {path_of(directory, "an-id")}
-        store.save(RECORD)
+        assert files_in(directory) == {path_of(directory, FIRST.id)}
+        store.save(FIRST)
 
     @pytest.mark.parametrize("operation", ["create", "save", "touch"])
-    def test_writes_that_come_short(
-        self, store: FileStore, monkeypatch: pytest.MonkeyPatch, operation: str
-    ) -> None:
+    def test_writes_that_come_short(self, store: FileStore, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
         """F-20: one byte at a time, in both directions."""
-        store.create(RECORD)
+        store.create(FIRST)
 
         def one_byte(name: str, *arguments: Any, **options: Any) -> Callable[..., Any] | None:
             if name == "pwrite":
@@ -977,13 +1003,11 @@ class TestFailingSystem:
             return None
 
         replace_system(monkeypatch, one_byte)
-        self.OPERATIONS[operation](store)
-        id = "new" if operation == "create" else "an-id"
-        expected = {"create": Record("new", b"new", FAR)} | {
-            name: states[1] for name, states in self.OLD_OR_NEW.items()
-        }
+        OPERATIONS[operation](store)
+        id = NEW_ID if operation == "create" else FIRST.id
+        expected = {"create": Record(NEW_ID, b"new", FAR)} | {name: states[1] for name, states in OLD_OR_NEW.items()}
         assert store.load(id) == expected[operation]
-        assert {record.id for record in store.scan()} == {"an-id", id}
+        assert {record.id for record in store.scan()} == {FIRST.id, id}
 
     def test_a_write_of_nothing_does_not_go_on_forever(
         self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch
@@ -991,19 +1015,19 @@ class TestFailingSystem:
         """F-20."""
         replace_system(monkeypatch, lambda name, *_, **__: (lambda *_: 0) if name == "pwrite" else None)
         with pytest.raises(StoreError, match="nothing was written"):
-            store.create(RECORD)
+            store.create(FIRST)
         assert files_in(directory) == set()
 
     def test_a_file_that_ends_early_is_corrupt(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        store.create(RECORD)
+        store.create(FIRST)
         replace_system(monkeypatch, lambda name, *_, **__: (lambda *_: b"") if name == "read" else None)
-        assert store.load("an-id") is None
+        assert store.load(FIRST.id) is None
 
     def test_an_interrupted_write_leaves_no_file(
         self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """F-10: a server that ends its worker raises something that is no Exception."""
-        store.create(RECORD)
+        store.create(FIRST)
 
         def interrupt(name: str, *arguments: Any, **options: Any) -> None:
             if name == "replace":
@@ -1012,9 +1036,9 @@ class TestFailingSystem:
         with monkeypatch.context() as patches:
             replace_system(patches, interrupt)
             with pytest.raises(SystemExit):
-                store.save(RECORD)
-        assert files_in(directory) == {path_of(directory, "an-id")}
-        store.save(RECORD)
+                store.save(FIRST)
+        assert files_in(directory) == {path_of(directory, FIRST.id)}
+        store.save(FIRST)
 
 
 @pytest.fixture
@@ -1048,16 +1072,24 @@ class TestFullFileSystem:
         directory = mount(options)
         store = FileStore(directory)
         stored: list[Record] = []
-        with pytest.raises(StoreError, match="No space left"):
-            for number in range(1000):
-                record = Record(f"id-{number}", payload, FAR)
+        with suppress(StoreError):
+            while True:
+                record = Record(f"id-{len(stored)}", payload, FAR)
                 store.create(record)
                 stored.append(record)
         assert stored
+        # What is left may be enough for a save, which needs less than a create.
+        fillers: list[Path] = []
+        with suppress(OSError):
+            while True:
+                fillers.append(directory / f"filler-{len(fillers)}")
+                fillers[-1].write_bytes(payload)
         with pytest.raises(StoreError, match="No space left"):
             store.save(msgspec.structs.replace(stored[0], payload=payload * 2))
+        with pytest.raises(StoreError, match="No space left"):
+            store.create(record)
         assert [store.load(record.id) for record in stored] == stored
-        assert files_in(directory) == {path_of(directory, record.id) for record in stored}
+        assert files_in(directory) - set(fillers) == {path_of(directory, record.id) for record in stored}
         assert store.touch(stored[0].id, 1, FAR + 1)
         store.delete(stored[0].id)
         store.delete(stored[1].id)

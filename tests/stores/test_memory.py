@@ -155,6 +155,17 @@ class TestGrowth:
             replaced.set(record.expires)
             assert store.delete_expired() == [record]
 
+    def test_saves_that_move_the_expiry_back_and_forth_leave_nothing_behind(self) -> None:
+        with ReplacedClock() as replaced:
+            store = MemoryStore()
+            (record,) = fill(store, replaced, 1)
+            for _ in range(3000):
+                record = store.save(replace(record, expires=record.expires + 500))
+                record = store.save(replace(record, expires=record.expires - 500))
+            assert len(heap_of(store)) <= 1100
+            replaced.set(record.expires)
+            assert store.delete_expired() == [record]
+
     def test_one_write_does_not_pay_for_all_that_were_renewed(self) -> None:
         """Else a single request would wait, and all others with it, for a whole night's renewals."""
         with ReplacedClock() as replaced:

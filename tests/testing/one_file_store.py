@@ -45,9 +45,13 @@ class OneFileStore(SessionStore):
             for record in msgspec.json.decode(self._path.read_bytes() or b"[]", type=list[Record]):
                 memory.create(record)
             yield memory
+            self._between_read_and_write()
             temporary = self._path.with_suffix(f".{uuid4()}")
             temporary.write_bytes(msgspec.json.encode(list(memory._records.values())))
             temporary.replace(self._path)
+
+    def _between_read_and_write(self) -> None:
+        """Do nothing: the lock is held."""
 
     def create(self, record: Record) -> None:
         with self._opened() as memory:
@@ -89,4 +93,6 @@ class UnlockedFileStore(OneFileStore):
     @contextmanager
     def _locked(self) -> Iterator[None]:
         yield
+
+    def _between_read_and_write(self) -> None:
         time.sleep(0.001)

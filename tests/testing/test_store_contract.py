@@ -21,6 +21,8 @@ _CHECKS = frozenset(name for name in dir(StoreContract) if name.startswith("test
 _OF_PROCESSES = frozenset(name for name in _CHECKS if "processes" in name)
 # These take their time over a store that passes them: only those who break them run them.
 _COMPETING = frozenset(name for name in _CHECKS if "threads" in name or "fork" in name) | _OF_PROCESSES
+# A race is lost sooner or later: one that a busy machine hides is looked for again.
+_ATTEMPTS = 3
 
 
 class TestOneFileStore(StoreContract):
@@ -71,8 +73,16 @@ def _outcomes(store: type[MemoryStore], checks: frozenset[str]) -> dict[str, str
 
 @functools.cache
 def _failed(store: type[MemoryStore]) -> frozenset[str]:
-    outcomes = _outcomes(store, (_CHECKS - _COMPETING) | FOUND_BY.get(store, frozenset()))
-    return frozenset(name for name, outcome in outcomes.items() if outcome == "failed")
+    failed = _failed_once(store, (_CHECKS - _COMPETING) | FOUND_BY[store])
+    for _attempt in range(1, _ATTEMPTS):
+        if FOUND_BY[store] <= failed:
+            break
+        failed |= _failed_once(store, FOUND_BY[store] - failed)
+    return failed
+
+
+def _failed_once(store: type[MemoryStore], checks: frozenset[str]) -> frozenset[str]:
+    return frozenset(name for name, outcome in _outcomes(store, checks).items() if outcome == "failed")
 
 
 @pytest.mark.parametrize("store", FOUND_BY, ids=lambda store: store.__name__)
@@ -88,13 +98,20 @@ def test_every_check_can_fail() -> None:
 @pytest.mark.parametrize("check", sorted(_OF_PROCESSES))
 def test_a_check_with_processes_finds_a_store_that_lacks_a_lock(check: str, tmp_path: Path) -> None:
     class Contract(StoreContract):
-        timeout = 2.0
+        timeout = 1.0
 
         def make_store(self) -> UnlockedFileStore:
             return UnlockedFileStore(tmp_path / "records")
 
-    with pytest.raises(AssertionError):
-        getattr(Contract(), check)()
+    assert any(_fails(Contract(), check) for _attempt in range(_ATTEMPTS))
+
+
+def _fails(contract: StoreContract, check: str) -> bool:
+    try:
+        getattr(contract, check)()
+    except AssertionError:
+        return True
+    return False
 
 
 def test_no_check_fails_for_the_least_of_stores() -> None:

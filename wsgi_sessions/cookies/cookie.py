@@ -70,6 +70,7 @@ class SessionCookie:
     # Compared, so that two cookies of different keys differ; empty in a form without keys.
     _keyring: bytes = field(init=False, repr=False, default=b"")
     _start: str = field(init=False, repr=False, compare=False)
+    _separated: str = field(init=False, repr=False, compare=False)
     _attributes: str = field(init=False, repr=False, compare=False)
 
     # The length of what _wrap returns, in characters; a form that overrides it sets this too.
@@ -87,6 +88,7 @@ class SessionCookie:
         object.__setattr__(self, "same_site", _normal_same_site(self.same_site))
         _check_contradictions(self)
         object.__setattr__(self, "_start", f"{self.name}=")
+        object.__setattr__(self, "_separated", f"; {self.name}=")
         object.__setattr__(self, "_attributes", _format_attributes(self))
 
     def candidates(self, header: str) -> list[SessionToken]:
@@ -104,6 +106,14 @@ class SessionCookie:
         name = self.name
         if name not in header:
             return tokens
+        if header.count(self._start) == 1 and (position := header.find(self._separated)) >= 0:
+            # The common case, one cookie of ours after another one, without splitting what is not ours.
+            begin = position + len(self._separated)
+            end = header.find(";", begin)
+            text = header[begin:] if end < 0 else header[begin:end]
+            token = self._unwrap(text.strip(_WHITESPACE))
+            if token is not None:
+                return [token]
         malformed = False
         for pair in header.split(";"):
             # Cheaper than partition and strip, and most pairs are not ours.

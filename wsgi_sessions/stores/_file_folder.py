@@ -131,6 +131,16 @@ class Folder:
                 os.unlink(name, dir_fd=self.descriptor)
             raise
 
+    def link(self, temporary: str, name: str) -> None:
+        """Give a file its name, which must be free: FileExistsError."""
+        descriptor = self.descriptor
+        os.link(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
+        os.unlink(temporary, dir_fd=descriptor)
+
+    def replace(self, temporary: str, name: str) -> None:
+        """Put a file in the place of another."""
+        os.replace(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
     def _open_file(self, path: str, flags: int) -> tuple[int, os.stat_result]:
         """Open a regular file of this user's."""
         try:
@@ -229,6 +239,17 @@ def _is_hostile(status: os.stat_result) -> bool:
 
 def _path(name: str, parent: Folder | None) -> str:
     return os.path.join(parent.path, name) if parent else name
+
+
+def sync_parent(path: str) -> None:
+    """Make sure that a directory, which may be new, is in its parent after a power failure."""
+    # In a parent that we may not read it was made by others.
+    with suppress(PermissionError):
+        descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes, offset: int) -> None:

@@ -21,7 +21,7 @@ import msgspec
 from .. import clock
 from ..exceptions import RecordExists, RecordNotFound, SessionTooLarge, StoreError, VersionConflict
 from ..record import Record
-from ._file_folder import READ, READ_AND_WRITE, Folder, make_folder, open_folder, refuse_hostile, write_all
+from ._file_folder import READ, READ_AND_WRITE, Folder, make_folder, open_folder, refuse_hostile, sync_parent, write_all
 from ._file_format import EXPIRY_OFFSET, CorruptFile, Summary, file_name, pack, pack_expiry
 from ._file_lock import ShardLocks
 from ._file_sweep import live_summaries, remove_expired
@@ -116,8 +116,10 @@ class FileStore(SessionStore):
         with make_folder(name[:2], root) as shard, shard.temporary(data, is_synced=self._is_synced) as temporary:
             # While it has two names, readers take it for a planted hard link and wait for the lock.
             with self._locks.hold(shard):
-                _link(shard, temporary, name, record.id)
-                os.unlink(temporary, dir_fd=shard.descriptor)
+                try:
+                    shard.link(temporary, name)
+                except FileExistsError:
+                    raise RecordExists(f"there is a record {record.id!r} already") from None
             self._sync(shard)
             self._sync(root)
 
@@ -153,7 +155,7 @@ class FileStore(SessionStore):
                 os.close(descriptor)
                 if stored.version != record.version:
                     raise VersionConflict(f"record {record.id!r} is at version {stored.version}, not {record.version}")
-                os.replace(temporary, name, src_dir_fd=shard.descriptor, dst_dir_fd=shard.descriptor)
+                shard.replace(temporary, name)
             self._sync(shard)
         return saved
 
@@ -232,7 +234,7 @@ class FileStore(SessionStore):
                 return root
         self._root = root = make_folder(self.directory)
         if self._is_synced:
-            _sync_parent(self.directory)
+            sync_parent(self.directory)
         return root
 
     def _shard(self, id: str) -> Folder:
@@ -289,23 +291,3 @@ class FileStore(SessionStore):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.directory!r})"
-
-
-def _sync_parent(path: str) -> None:
-    """Make sure that a directory, which may be new, is in its parent after a power failure."""
-    # A parent that we may not read is one in which others made the directory.
-    with suppress(PermissionError):
-        descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _link(shard: Folder, temporary: str, name: str, id: str) -> None:
-    """Give a finished file its name, unless that is taken."""
-    descriptor = shard.descriptor
-    try:
-        os.link(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
-    except FileExistsError:
-        raise RecordExists(f"there is a record {id!r} already") from None

@@ -1,0 +1,52 @@
+"""Flask: wrap ``app.wsgi_app``, and find the session in the environ of the request.
+
+Run ``python examples/flask_app.py 8000``, then
+``curl -c jar -b jar -X POST 'http://127.0.0.1:8000/login?user=anna'``.
+"""
+
+import sys
+from wsgiref.simple_server import make_server
+
+from flask import Flask, request
+
+from wsgi_sessions import MemoryStore, SessionCookie, SessionMiddleware, get_session
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def index():
+    session = get_session(request.environ)
+    # Of two requests at once, mutate counts both.
+    visits = session.mutate("visits", lambda visits: visits + 1, default=0)
+    return f"Visit number {visits} of {session.owner or 'a guest'}\n"
+
+
+@app.post("/login")
+def login():
+    session = get_session(request.environ)
+    session.cycle_id()  # A new cookie: whoever knows the old one does not get in with us.
+    session.owner = request.args["user"]  # Check a password first.
+    return f"Welcome, {session.owner}\n"
+
+
+@app.post("/logout")
+def logout():
+    get_session(request.environ).flush()
+    return "Good bye\n"
+
+
+# The example speaks plain http; leave secure out wherever there is https.
+cookie = SessionCookie(secure=False)
+# FileStore or a database instead, where the server has several processes.
+app.wsgi_app = SessionMiddleware(app.wsgi_app, MemoryStore(), cookie=cookie)
+application = app
+
+
+def main():
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
+    make_server("127.0.0.1", port, application).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
