@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -150,12 +151,12 @@ def _environment(directory: Path) -> dict[str, str]:
 
 def _serve() -> None:
     kind, name, descriptor = sys.argv[1:]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     module, _, attribute = name.partition(":")
     application = getattr(import_module(module), attribute)
     listener = socket.socket(fileno=int(descriptor))
     if kind == "waitress":
         waitress: Any = import_module("waitress")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         waitress.serve(application, sockets=[listener], threads=8)
     else:
         _serve_wsgiref(application, listener)
@@ -172,7 +173,9 @@ def _serve_wsgiref(application: Any, listener: socket.socket) -> None:
         server.server_name, server.server_port = host, port
         server.setup_environ()
         server.set_app(application)
-        server.serve_forever()
+        # wsgiref would take a SystemExit for an error of the application; and shutdown() waits for the loop's end.
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+        server.serve_forever(poll_interval=0.05)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def _touch(state: State, record: Record) -> None:
         return
     if moved:
         state.record = Record(record.id, record.payload, expires, record.version, record.owner)
-        state.announce = state.announce or state.policy.persistent
+        state.announce = state.announce or state.policy.persistent or (state.token is not None and state.token.reissue)
 
 
 def _save(state: State, changed: dict[str, msgspec.Raw]) -> None:

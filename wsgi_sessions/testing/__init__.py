@@ -1,4 +1,4 @@
-"""For tests: the suite that every store passes, and a clock that obeys.
+"""For tests: the suite that every store passes, a clock that obeys, a visitor who is signed in.
 
 Needs nothing that the package itself does not need: the suite is plain
 ``assert`` statements and runs under pytest and unittest alike.
@@ -6,5 +6,6 @@ Needs nothing that the package itself does not need: the suite is plain
 
 from .clock import ReplacedClock
 from .store_contract import StoreContract
+from .visitor import cookie_of_visitor
 
-__all__ = ["ReplacedClock", "StoreContract"]
+__all__ = ["ReplacedClock", "StoreContract", "cookie_of_visitor"]
