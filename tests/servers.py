@@ -97,8 +97,12 @@ def running(kind: str, application: str, directory: Path, *options: str, quiet: 
             )  # fmt: skip
     server = Server(port, process, log_path)
     with ended(process):
-        yield server
-        # Only if the test went well: its own complaint comes first.
+        try:
+            yield server
+        except BaseException:
+            # pytest shows it with the failure.
+            sys.stderr.write(server.log)
+            raise
         server.stop()
         if quiet:
             alarming = [word for word in _ALARMING if word in server.log]

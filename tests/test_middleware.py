@@ -201,6 +201,15 @@ class TestUntouched:
         assert bytes_of(SessionMiddleware(app, store)) == bytes_of(app)
         assert store.calls == []
 
+    @pytest.mark.parametrize("headers", [tuple(TEXT), iter(TEXT)])
+    def test_what_is_wrong_with_the_head_is_left_for_the_server(self, store: RecordingStore, headers: Any) -> None:
+        """P-04, P-22: it may be one that does not mind."""
+        received: list[Any] = []
+        middleware = SessionMiddleware(answering([], "OK", headers), store)
+        middleware(make_environ(), lambda *arguments: received.extend(arguments))
+        assert received[0] == "OK"
+        assert received[1] is headers
+
     def test_a_file_goes_through_as_it_is(self, store: RecordingStore) -> None:
         """P-19."""
         body = FileWrapper(io.BytesIO(b"file"))
@@ -538,6 +547,21 @@ class TestNesting:
         assert response.header("Vary") == "Cookie"
         assert response.header("Cache-Control") == "no-store"
         assert (stored(outer), stored(inner)) == ({"k": "outer"}, {"k": "inner"})
+
+    def test_the_innermost_is_found_without_a_name_also_where_it_is_shared(self, store: RecordingStore) -> None:
+        """T-65: a around b around a again."""
+        found = []
+
+        def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            found.extend([get_session(environ), get_session(environ, "a"), get_session(environ, "b")])
+            start_response("200 OK", list(TEXT))
+            return []
+
+        a, b = SessionCookie("a"), SessionCookie("b")
+        inner = SessionMiddleware(SessionMiddleware(app, store, cookie=a), store, cookie=b)
+        call(SessionMiddleware(inner, store, cookie=a))
+        assert found[0] is found[1]
+        assert found[0] is not found[2]
 
     def test_a_sub_request_with_a_copied_environ_shares_the_session(self, store: RecordingStore) -> None:
         """P-28, T-65: it is part of this request, which commits once."""
@@ -1405,23 +1429,31 @@ class TestOpenSession:
         assert store.calls == []
 
     def test_an_exception_stores_nothing_and_freezes(self, store: RecordingStore) -> None:
-        with pytest.raises(AppError), open_session(store) as session:
+        def fail(session: Session) -> None:
             session["k"] = 1
+            found.append(session)
             raise AppError
+
+        found: list[Session] = []
+        with pytest.raises(AppError), open_session(store) as session:
+            fail(session)
         assert store.calls == []
         with pytest.raises(SessionFrozen):
-            session["k"] = 2
+            found[0]["k"] = 2
 
     def test_an_unknown_id_is_refused_before_the_block(self, store: RecordingStore) -> None:
         with pytest.raises(RecordNotFound, match="no live session 'unknown'"), open_session(store, "unknown"):
             pytest.fail("the block ran")
 
     def test_one_that_was_ended_meanwhile_says_that_the_changes_are_lost(self, store: RecordingStore) -> None:
+        def change(session: Session) -> None:
+            session["k"] = 1
+            store.delete(record.id)
+
         visitor(store)
         (record,) = store.records
         with pytest.raises(RecordNotFound, match="the changes are lost"), open_session(store, record.id) as session:
-            session["k"] = 1
-            store.delete(record.id)
+            change(session)
         assert store.records == []
 
     def test_one_of_a_newer_version_is_left_alone(self, store: RecordingStore) -> None:
@@ -1491,11 +1523,16 @@ class TestSecrecy:
         browser.get("/write")
         secrets.add(browser.cookies["id"].split(".")[1])
         secrets.add(browser.cookies["id"])
-        middleware = SessionMiddleware(answering([], use=use), store, cookie=SignedCookie([KEY]))
+
+        def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            texts.append(repr(start_response))
+            return answering([], use=use)(environ, start_response)
+
+        middleware = SessionMiddleware(app, store, cookie=SignedCookie([KEY]))
         browser.app = middleware
         browser.get()
         texts.extend([repr(middleware), repr(vars(middleware)), repr(vars(middleware._settings))])
-        assert len(texts) == 10
+        assert len(texts) == 11
         assert not [text for text in texts for secret in secrets if secret in text]
 
     def test_no_log_line_or_error_shows_one(self, store: RecordingStore, caplog: pytest.LogCaptureFixture) -> None:

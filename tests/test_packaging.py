@@ -65,9 +65,12 @@ def test_the_sdist_holds_what_make_test_needs(distributions):
 
 @pytest.mark.packaging
 def test_the_wheel_works_in_an_empty_environment(distributions, tmp_path):
+    # Neither what measures this run nor what it imports is there.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("COVERAGE", "PYTHON"))}
     run(sys.executable, "-m", "venv", str(tmp_path / "venv"))
     python = str(tmp_path / "venv" / "bin" / "python")
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(distributions[0]))
+    command = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(distributions[0]))
+    run(*command, cwd=tmp_path, env=environment)
     code = (
         "import wsgi_sessions, werkzeug.test\n"
         "def app(environ, start_response):\n"
@@ -79,8 +82,6 @@ def test_the_wheel_works_in_an_empty_environment(distributions, tmp_path):
         "client.get('/')\n"
         "print(client.get('/').text, wsgi_sessions.__file__)\n"
     )
-    # What an enclosing run measures is not installed there.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("COVERAGE", "PYTHON"))}
     count, path = run(python, "-W", "error", "-c", code, cwd=tmp_path, env=environment).split()
     assert count == "2"
     assert path.startswith(str(tmp_path))

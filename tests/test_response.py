@@ -7,6 +7,7 @@ import io
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import count
 from typing import Any
 from wsgiref.handlers import SimpleHandler
@@ -163,8 +164,10 @@ class TestCompleteBodies:
     def test_an_object_from_a_file_wrapper_function_is_sent_whole_and_closed(self) -> None:
         """P-19: nobody can know such an object; it is a body as any other."""
         body = Body([b"fi", b"le"])
-        response = call(Middleware(answering(body)), **{"wsgi.file_wrapper": lambda file, size=8192: body})
-        assert response.body == b"file"
+        environ = make_environ(**{"wsgi.file_wrapper": lambda file, size=8192: body})
+        exchange = Exchange(Middleware(answering(body)), environ)
+        assert exchange.response is None  # what it does until its first item counts
+        assert exchange.finish().body == b"file"
         assert body.closed == 1
 
     def test_a_complete_body_without_close_gets_none(self) -> None:
@@ -669,18 +672,25 @@ class TestErrors:
         assert middleware.replacements == []
         assert body.closed == (position == "head")
 
-    def test_an_error_of_the_server_at_the_head_passes(self) -> None:
+    @pytest.mark.parametrize("kind", [Body, SizedBody])
+    def test_an_error_of_the_server_at_the_head_passes(self, kind: type[Body]) -> None:
         """P-10: and no other response is tried, for the server has seen this one."""
 
         def start_response(*arguments: Any) -> Any:
             raise Failure
 
-        body = SizedBody([b"a"])
+        body = kind([b"a"])
         middleware = Middleware(answering(body))
+
+        def run() -> None:
+            with closing(middleware(make_environ(), start_response)) as answer:
+                list(answer)
+
         with pytest.raises(Failure):
-            middleware(make_environ(), start_response)
+            run()
         assert body.closed == 1
         assert middleware.replacements == []
+        assert "after_body" not in middleware.log
 
 
 class TestReplacement:
@@ -856,6 +866,13 @@ class TestReferences:
 
         middleware = Middleware(answering(body), failure)
         assert garbage_of(lambda: serve(middleware, make_environ())) == 0
+
+    def test_its_repr_shows_nothing_of_the_request(self) -> None:
+        """T-72: debuggers show an app's start_response, which is a method of it."""
+        held = HeldResponse(make_environ(HTTP_COOKIE="id=secret"), lambda *arguments: None)
+        held.start_response("200 OK", list(TEXT))
+        assert repr(held) == "<HeldResponse '200 OK'>"
+        assert "secret" not in repr(held.start_response)
 
     def test_the_base_class_decides_nothing(self) -> None:
         """Each decision is the subclass's; a forgotten one is loud."""

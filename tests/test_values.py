@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -27,12 +28,16 @@ def decoded(values: dict[str, msgspec.Raw]) -> dict[str, Any]:
     return {key: codec.decode(value) for key, value in values.items()}
 
 
+def loaded_values(encodings: dict[str, msgspec.Raw]) -> Values:
+    return Values(encodings, encodings.copy(), threading.RLock())
+
+
 def loaded(**values: Any) -> Values:
-    return Values(encoded(values))
+    return loaded_values(encoded(values))
 
 
 def with_unreadable(**values: Any) -> Values:
-    return Values({"bad": UNREADABLE, **encoded(values)})
+    return loaded_values({"bad": UNREADABLE, **encoded(values)})
 
 
 def difference(values: Values) -> tuple[dict[str, Any], set[str]]:
@@ -596,7 +601,7 @@ def test_values_do_what_the_model_does(
     conflicts: list[tuple[dict[str, list[int]], list[tuple[str, str]]]],
 ) -> None:
     """T-16, T-17, trap 5: after any steps and any number of conflicts."""
-    values, model = Values(encoded(before)), Model(before)
+    values, model = loaded_values(encoded(before)), Model(before)
     numbers = iter(range(100, 1000))
     apply(steps, values, model, numbers)
     agree(values, model)

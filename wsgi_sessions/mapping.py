@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 from .conversion import convert
 from .exceptions import HeadersSent, SessionDeleted, SessionFrozen, StoreError
-from .presented import Standing
+from .presented import Standing, find_presented
 from .settings import Settings
 from .state import State
 
@@ -40,8 +40,7 @@ class SessionMapping(MutableMapping[str, Any]):
         state = self._state
         if state is None or not state.is_loaded:
             state = self._load()
-        with state.lock:
-            return state.values[key]
+        return state.values[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         state = self._writable()
@@ -147,26 +146,23 @@ class SessionMapping(MutableMapping[str, Any]):
     # The way in, and what guards it
 
     def _load(self) -> State:
-        state = self._state or self._make_state()
-        if state.is_loaded:
-            return state
+        state = self._state
+        if state is None:
+            self._refuse_frozen()
+            if self._phase == HEAD_SENT:
+                _log.warning("a session was first used after the head of its response: Vary could not be sent")
+            # setdefault is atomic: of several threads, all get the state that came first.
+            state = self.__dict__.setdefault("_state", State(self._settings))
         with state.lock:
             if not state.is_loaded:
+                self._refuse_frozen()
                 try:
-                    state.read(self._cookie_header)
+                    state.adopt(find_presented(self._settings, self._cookie_header))
                 except StoreError:
                     state.store_failed = True
                     raise
+                state.presented = state.record is not None
         return state
-
-    def _make_state(self) -> State:
-        self._refuse_frozen()
-        with self._settings.making_state:
-            if self._state is None:
-                if self._phase == HEAD_SENT:
-                    _log.warning("a session was first used after the head of its response: Vary could not be sent")
-                self._state = State(self._settings)
-            return self._state
 
     def _ask_store(self, action: Callable[[], None]) -> None:
         try:

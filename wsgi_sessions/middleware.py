@@ -22,6 +22,7 @@ from .response import Headers, HeldResponse
 from .saving import persist
 from .session import Session
 from .settings import Settings
+from .state import State
 from .stores.base import SessionStore, renew_after_fork
 from .sweeper import Sweeper
 from .token import SessionToken
@@ -217,7 +218,8 @@ class OpenSession(Session):
         return self._load().token
 
     def _adopt(self, presented: Presented) -> None:
-        self._make_state().adopt(presented)
+        self._state = State(self._settings)
+        self._state.adopt(presented)
 
     def _store_changes(self) -> None:
         state = self._state

@@ -35,7 +35,7 @@ class Standing(enum.Enum):
     CLOSED = enum.auto()
 
 
-class Presented(msgspec.Struct, gc=False):
+class Presented(msgspec.Struct, frozen=True, gc=False):
     """The live session that a request presented, all None if there was none."""
 
     record: Record | None = None

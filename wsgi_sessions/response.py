@@ -66,6 +66,9 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
         """Return the application that answers in place of a failure, None to let it pass."""
         raise NotImplementedError
 
+    def __repr__(self) -> str:  # an application's start_response shows it too; the environ holds the cookie
+        return f"<{type(self).__name__} {self.status!r}>"
+
     def start_response(self, status: str, headers: Headers, exc_info: OptExcInfo | None = None, /) -> Write:
         """Keep the head; the application calls this."""
         if exc_info is not None:
@@ -102,8 +105,7 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
             try:
                 if self._replace(error):
                     return self.replacement  # type: ignore[return-value]  # it has just been set
-                if self.replacement is not None:
-                    _close(self.replacement)  # it was to follow a write; the server never sees it
+                _close(self.replacement)  # it was to follow a write, if there is one; the server never sees it
                 raise
             finally:
                 self.end()

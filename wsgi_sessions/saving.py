@@ -41,14 +41,14 @@ def persist(state: State) -> None:
     if record is None:
         if state.is_worth_storing and _may_be_created(state):
             _create(state)
-    elif state.values.is_untouched and not state.has_new_terms:
-        _touch(state, record)
+        return
+    values = state.values
+    # Nothing watched, nothing encoded: a request that only reads scalars is done here.
+    changed = values.changes() if values.watched else {}
+    if changed or values.removed or state.has_new_terms:
+        _save(state, changed)
     else:
-        changed = state.values.changes()
-        if changed or state.values.removed or state.has_new_terms:
-            _save(state, changed)
-        else:
-            _touch(state, record)
+        _touch(state, record)
 
 
 def _may_be_created(state: State) -> bool:

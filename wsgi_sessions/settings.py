@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 
 from .cookies.cookie import SessionCookie
 from .expiry import Expiry
-from .stores.base import SessionStore, renew_after_fork
+from .stores.base import SessionStore
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -44,12 +43,6 @@ class Settings:
         self.max_lifetime = None if max_lifetime is None else max_lifetime // _MILLISECOND
         self.always_save = bool(always_save)
         self.max_payload = max_payload
-        #: Held for the moment in which a session makes its state, never during I/O.
-        self.making_state = threading.Lock()
-        renew_after_fork(self)
-
-    def _after_fork(self) -> None:
-        self.making_state = threading.Lock()
 
 
 def _check_collaborators(store: object, cookie: object, expiry: object) -> None:

@@ -21,6 +21,7 @@ from .values import Values
 _log = logging.getLogger("wsgi_sessions.security")
 
 
+
 class State:
     """One session, loaded. Not safe for threads by itself: hold ``lock``.
 
@@ -29,6 +30,7 @@ class State:
 
     # The defaults are those of a session that nobody presented; most requests change few of them.
 
+    #: The store has been asked; until then there are no values.
     is_loaded = False
     #: A store error has been raised to the application.
     store_failed = False
@@ -41,7 +43,7 @@ class State:
     discarded = False
     #: A token, or a new Max-Age for it, is durable and waits to be sent.
     announce = False
-    #: Both None for a session that is not stored.
+    #: None, like the envelope, for a session that is not stored.
     record: Record | None = None
     envelope: Envelope | None = None
     #: None also where only the hash of the secret is known: outside of a request.
@@ -59,35 +61,27 @@ class State:
         self.settings = settings
         self.lock = RLock()
 
-    def read(self, cookie_header: str) -> None:
-        """Find out which session was presented, if any.
-
-        :raises StoreError: if the store cannot tell; asking again asks it again.
-        """
-        presented = find_presented(self.settings, cookie_header)
-        if presented.record is None:
-            self.become_new(presented.standing)
-        else:
-            self.adopt(presented)
-            self.presented = True
-
     def adopt(self, presented: Presented) -> None:
-        """Become that live session, without any change to it."""
+        """Become what a request presented: a live session without any change to it, or a new one."""
         record, envelope = presented.record, presented.envelope
-        assert record is not None and envelope is not None
-        self.values = Values(envelope.data)
+        if record is None or envelope is None:
+            self.become_new(presented.standing)
+            return
+        data = envelope.data
+        self.values = Values(data, data.copy(), self.lock)
+        self.record = record
+        self.envelope = envelope
         self.token = presented.token
         self.created = envelope.created
-        self.take_terms(record, envelope)
         self.owner = record.owner
-        self.own_expiry = self.stored_expiry
-        self.cycle = False
+        if envelope.expiry is not None:
+            self.own_expiry = self.stored_expiry = load_expiry(envelope.expiry)
         self.is_new = False
         self.is_loaded = True
 
     def become_new(self, standing: Standing) -> None:
         """Become an empty session without a record."""
-        self.values = Values({})
+        self.values = Values({}, {}, self.lock)
         self.record = self.envelope = self.token = self.owner = self.own_expiry = self.stored_expiry = None
         self.created = clock.now()
         self.standing = standing
@@ -110,12 +104,14 @@ class State:
             was_new, token = self.is_new, self.token
             theirs = self.load_theirs()
             if theirs is not None:
+                self.become_new(Standing.NEW)
                 self.adopt(Presented(*theirs, token))
                 self.is_new = was_new
         elif self.ended:
             self.become_new(self.standing)
         else:
-            self.read(cookie_header)
+            self.adopt(find_presented(self.settings, cookie_header))
+            self.presented = self.record is not None
 
     def load_theirs(self) -> tuple[Record, Envelope] | None:
         """Return what is stored now, or close the session if it is no longer ours.

@@ -8,10 +8,12 @@ all else cannot have changed and is not looked at.
 from __future__ import annotations
 
 import logging
+from _thread import RLock
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Raw
 
 from . import codec
@@ -28,32 +30,26 @@ class _Mutations(NamedTuple):
     result: bytes
 
 
-class Values:
+class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session makes one, in a third of the time
     """A session's keys and values, and which of them have changed.
 
-    Not safe for threads by itself: the session holds its lock around every call.
+    Safe for threads that read a key; for everything else hold ``lock``.
 
     :param loaded: the encoded values of the record; owned by this object from now on.
+    :param lock: the session's.
+    :param data: a copy of it, in which the values that are read take the place of the encoded ones.
     """
 
-    __slots__ = ("_cleared", "_data", "_loaded", "_mutations", "_watched", "removed")
-
-    def __init__(self, loaded: dict[str, Raw]) -> None:
-        self._loaded = loaded
-        # A value that is still a Raw has not been read, so it cannot have changed.
-        self._data: dict[str, Any] = loaded.copy()
-        # Keys whose present value has to be compared: assigned, or read and mutable.
-        # A dict for its order: new keys are stored in the order in which they were set.
-        self._watched: dict[str, None] = {}
-        #: Keys of what was loaded that are there no more.
-        self.removed: set[str] = set()
-        self._mutations: dict[str, _Mutations] = {}
-        self._cleared = False
-
-    @property
-    def is_untouched(self) -> bool:
-        """True if it is certain without a look at any value that nothing has changed."""
-        return not self._watched and not self.removed
+    loaded: dict[str, Raw]
+    # A value that is still a Raw has not been read, so it cannot have changed.
+    data: dict[str, Any]
+    lock: RLock
+    # Keys whose present value has to be compared: assigned, or read and mutable.
+    watched: dict[str, None] = {}
+    # Keys of what was loaded that are there no more.
+    removed: set[str] = set()
+    mutations: dict[str, _Mutations] = {}
+    cleared: bool = False
 
     @property
     def has_changed(self) -> bool:
@@ -64,42 +60,48 @@ class Values:
         return bool(self.removed or self.changes())
 
     def __getitem__(self, key: str) -> Any:
-        value = self._data[key]
-        if type(value) is not Raw:
-            return value
+        encoded = self.data[key]
+        if type(encoded) is not Raw:
+            return encoded
         try:
-            value = codec.decode(value)
+            value = codec.decode(encoded)
         except ValueError:
-            self._drop_unreadable(key)
+            with self.lock:
+                self._drop_unreadable(key, encoded)
             raise KeyError(key) from None
-        self._data[key] = value
-        if type(value) in codec.MUTABLE:
-            self._watched[key] = None
-        return value
+        if type(value) not in codec.MUTABLE:
+            # Decoded again the next time, which costs no more than to keep it safely.
+            return value
+        with self.lock:
+            # Another thread may have read or written it meanwhile; there must be one object for all.
+            if self.data.get(key) is encoded:
+                self.data[key] = value
+                self.watched[key] = None
+            return self.data[key]
 
     def __contains__(self, key: object) -> bool:
-        if type(self._data.get(key)) is Raw:  # type: ignore[call-overload]
+        if type(self.data.get(key)) is Raw:  # type: ignore[call-overload]
             try:
                 self[key]  # type: ignore[index]
             except KeyError:
                 return False
-        return key in self._data
+        return key in self.data
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over a snapshot of the keys that can be read."""
-        return iter([key for key in list(self._data) if key in self])
+        return iter([key for key in list(self.data) if key in self])
 
     def __setitem__(self, key: str, value: Any) -> None:
         if type(key) is not str or not key.isascii() or type(value) not in codec.STORABLE:
             _check_assignable(key, value)
-        self._data[key] = value
-        self._watched[key] = None
+        self.data[key] = value
+        self.watched[key] = None
         self.removed.discard(key)
-        if self._mutations:
-            self._mutations.pop(key, None)
+        if self.mutations:
+            self.mutations.pop(key, None)
 
     def update(self, new: dict[str, Any]) -> None:
         """Set many values; none of them if one is refused."""
@@ -107,50 +109,50 @@ class Values:
         for key, value in new.items():
             if type(key) is not str or not key.isascii() or type(value) not in storable:
                 _check_assignable(key, value)
-        self._data.update(new)
-        self._watched.update(dict.fromkeys(new))
+        self.data.update(new)
+        self.watched.update(dict.fromkeys(new))
         self.removed.difference_update(new)
-        for key in self._mutations.keys() & new.keys():
-            del self._mutations[key]
+        for key in self.mutations.keys() & new.keys():
+            del self.mutations[key]
 
     def __delitem__(self, key: str) -> None:
-        del self._data[key]
-        self._watched.pop(key, None)
-        self._mutations.pop(key, None)
-        if key in self._loaded:
+        del self.data[key]
+        self.watched.pop(key, None)
+        self.mutations.pop(key, None)
+        if key in self.loaded:
             self.removed.add(key)
 
     def clear(self) -> None:
         """Drop every key, also those that another request is adding meanwhile."""
-        self._data.clear()
-        self._watched.clear()
-        self._mutations.clear()
-        self.removed = set(self._loaded)
-        self._cleared = True
+        self.data.clear()
+        self.watched.clear()
+        self.mutations.clear()
+        self.removed = set(self.loaded)
+        self.cleared = True
 
     def copy_of(self, key: str) -> Any:
         """Return a value that shares nothing with the session's own.
 
         :raises KeyError: if there is none.
         """
-        value = self._data[key]
+        value = self.data[key]
         if type(value) is not Raw:
             return codec.decode(_encode(key, value))
         try:
             return codec.decode(value)
         except ValueError:
-            self._drop_unreadable(key)
+            self._drop_unreadable(key, value)
             raise KeyError(key) from None
 
     def mutate(self, key: str, function: Callable[[Any], Any], default: Any) -> Any:
         """Put ``function(value)`` in the place of a value, ready to do it again after a conflict."""
         replayable = self._is_own_work(key)
-        steps = self._mutations[key].steps if key in self._mutations else []
+        steps = self.mutations[key].steps if key in self.mutations else []
         value = function(self.copy_of(key) if key in self else _fresh(default))
         encoded = _encode(key, value)
         self[key] = value
         if replayable:
-            self._mutations[key] = _Mutations([*steps, (function, default)], encoded)
+            self.mutations[key] = _Mutations([*steps, (function, default)], encoded)
         return value
 
     def changes(self) -> dict[str, Raw]:
@@ -159,8 +161,8 @@ class Values:
         :raises SerializationError: if one of them cannot be stored.
         """
         changed: dict[str, Raw] = {}
-        loaded, data = self._loaded, self._data
-        for key in self._watched:
+        loaded, data = self.loaded, self.data
+        for key in self.watched:
             encoded = _encode(key, data[key])
             before = loaded.get(key)
             if before is None or encoded != bytes(before):
@@ -169,20 +171,20 @@ class Values:
 
     def merged(self, changed: dict[str, Raw]) -> dict[str, Raw]:
         """Return all encoded values as they are with the changes."""
-        merged = {**self._loaded, **changed}
+        merged = {**self.loaded, **changed}
         for key in self.removed:
             del merged[key]
         return merged
 
     def settle(self, stored: dict[str, Raw]) -> None:
         """Take what was just stored as what was loaded; values that the caller holds stay the same objects."""
-        self._loaded = stored
+        self.loaded = stored
         self.removed = set()
-        self._mutations = {}
-        self._cleared = False
+        self.mutations = {}
+        self.cleared = False
         # What was not watched before was not read, or cannot change.
-        data = self._data
-        self._watched = {key: None for key in self._watched if type(data[key]) in codec.MUTABLE}
+        data = self.data
+        self.watched = {key: None for key in self.watched if type(data[key]) in codec.MUTABLE}
 
     def rebase(self, theirs: dict[str, Raw]) -> None:
         """Carry the changes over to what another request has stored meanwhile.
@@ -192,46 +194,49 @@ class Values:
         (all of them after ``clear``); everything else becomes theirs.
         """
         # What a cleared session holds was all put there since, also where it equals what was there before.
-        ours = dict.fromkeys(self._data if self._cleared else self.changes())
-        data: dict[str, Any] = {} if self._cleared else theirs.copy()
+        ours = dict.fromkeys(self.data if self.cleared else self.changes())
+        data: dict[str, Any] = {} if self.cleared else theirs.copy()
         for key in self.removed:
             data.pop(key, None)
-        for key in data.keys() & self._data.keys() - ours.keys():
+        for key in data.keys() & self.data.keys() - ours.keys():
             # Changed by nobody: the object that the application may hold stays in its place.
-            if key in self._loaded and bytes(theirs[key]) == bytes(self._loaded[key]):
-                data[key] = self._data[key]
+            if key in self.loaded and bytes(theirs[key]) == bytes(self.loaded[key]):
+                data[key] = self.data[key]
         for key in ours:
             data[key] = self._carry_over(key, theirs.get(key))
-        self._data = data
-        self._loaded = theirs
+        self.data = data
+        self.loaded = theirs
         self.removed = set(theirs.keys() - data.keys())
-        self._watched = ours | {key: None for key, value in data.items() if type(value) in codec.MUTABLE}
+        self.watched = ours | {key: None for key, value in data.items() if type(value) in codec.MUTABLE}
 
     def _carry_over(self, key: str, theirs: Raw | None) -> Any:
         """Return the value of a key that was changed here, above what another has stored."""
-        mutations = self._mutations.get(key)
-        if mutations is None or mutations.result != _encode(key, self._data[key]):
-            return self._data[key]
+        mutations = self.mutations.get(key)
+        if mutations is None or mutations.result != _encode(key, self.data[key]):
+            return self.data[key]
         value = _replay(mutations, theirs)
-        self._mutations[key] = mutations._replace(result=_encode(key, value))
+        self.mutations[key] = mutations._replace(result=_encode(key, value))
         return value
 
     def _is_own_work(self, key: str) -> bool:
         """Tell whether nothing but ``mutate`` has changed the key so far."""
-        mutations = self._mutations.get(key)
+        mutations = self.mutations.get(key)
         if mutations is not None:
-            return _encode(key, self._data[key]) == mutations.result
-        if self._cleared or key in self.removed:
+            return _encode(key, self.data[key]) == mutations.result
+        if self.cleared or key in self.removed:
             return False
-        if key not in self._watched:
+        if key not in self.watched:
             return True
-        before = self._loaded.get(key)
-        return before is not None and _encode(key, self._data[key]) == bytes(before)
+        before = self.loaded.get(key)
+        return before is not None and _encode(key, self.data[key]) == bytes(before)
 
-    def _drop_unreadable(self, key: str) -> None:
+    def _drop_unreadable(self, key: str, encoded: Raw) -> None:
+        if self.data.get(key) is not encoded:
+            return
         _log.error("a value of the session does not decode and is left out: %r", key)
         # From both, so that a mere read does not look like a removal.
-        del self._data[key], self._loaded[key]
+        del self.data[key], self.loaded[key]
+
 
 
 def _encode(key: str, value: Any) -> bytes:

@@ -106,12 +106,11 @@ class SessionCookie:
         name = self.name
         if name not in header:
             return tokens
-        if header.count(self._start) == 1 and (position := header.find(self._separated)) >= 0:
+        if (position := header.find(self._separated)) >= 0 and header.count(self._start) == 1:
             # The common case, one cookie of ours after another one, without splitting what is not ours.
             begin = position + len(self._separated)
             end = header.find(";", begin)
-            text = header[begin:] if end < 0 else header[begin:end]
-            token = self._unwrap(text.strip(_WHITESPACE))
+            token = self._unwrap(header[begin:] if end < 0 else header[begin:end].strip(_WHITESPACE))
             if token is not None:
                 return [token]
         malformed = False
