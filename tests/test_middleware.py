@@ -1347,17 +1347,6 @@ class TestProcess:
 
         assert in_processes(work, 2, TIMEOUT) == [[0, 1], [0, 1]]
 
-    def test_a_fork_while_another_thread_makes_a_session_does_not_block_the_child(self) -> None:
-        """T-68: a lock that is held at the fork has no owner in the child."""
-        middleware = SessionMiddleware(site, MemoryStore())
-        call(middleware, path="/write")
-
-        def work(index: int, ready: Callable[[], object]) -> int:
-            return call(middleware, path="/write").status
-
-        with middleware._settings.making_state:
-            assert in_processes(work, 1, TIMEOUT) == [200]
-
     def test_expired_records_go_to_on_deleted(self, store: RecordingStore) -> None:
         """The crate's callback of deleted records."""
         deleted = threading.Event()

@@ -58,7 +58,7 @@ NOTHING: tuple[dict[str, Any], set[str]] = ({}, set())
 
 def test_what_was_not_read_is_no_change() -> None:
     values = loaded(a=1, b=[1])
-    assert values.is_untouched
+    assert (not values.watched and not values.removed)
     assert difference(values) == NOTHING
 
 
@@ -75,7 +75,7 @@ def test_reading_scalars_leaves_nothing_to_compare(monkeypatch: pytest.MonkeyPat
     values = loaded(a=1, b="x", c=None, d=True, e=1.5, f=b"x")
     assert [values[key] for key in values] == [1, "x", None, True, 1.5, b"x"]
     monkeypatch.setattr(codec, "encode", None)
-    assert values.is_untouched
+    assert (not values.watched and not values.removed)
     assert difference(values) == NOTHING
 
 
@@ -156,7 +156,7 @@ def test_removing_a_key_that_is_not_there_is_no_change() -> None:
     values = loaded(a=1)
     with pytest.raises(KeyError):
         del values["b"]
-    assert values.is_untouched
+    assert (not values.watched and not values.removed)
 
 
 def test_setting_and_removing_a_new_key_is_no_change() -> None:

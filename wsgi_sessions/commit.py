@@ -46,7 +46,6 @@ def commit(session: Session, status: int) -> CookieChange | None:
         session._phase = HEAD_SENT
         if not state.is_loaded:
             return None
-        state.discarded = status >= 500
         if state.ended and state.record is None and (status >= 500 or not state.is_worth_storing):
             return _REMOVAL if state.presented else None
         if status < 500:
@@ -54,10 +53,10 @@ def commit(session: Session, status: int) -> CookieChange | None:
         return _announcement(state) if state.announce else None
 
 
-def commit_late(session: Session) -> None:
+def commit_late(session: Session, status: int) -> None:
     """Save what has changed while the body streamed. The head is out: an error can only be logged."""
     state = session._state
-    if state is None or not state.is_loaded or state.discarded or state.record is None:
+    if status >= 500 or state is None or not state.is_loaded or state.record is None:
         return
     try:
         with state.lock:
@@ -68,15 +67,15 @@ def commit_late(session: Session) -> None:
 
 def _keep_alive(session: Session, status: int) -> CookieChange | None:
     """Count a request as activity that did not touch its session; an outage is not its business."""
-    if status >= 500:
-        return None
     try:
-        session._load()
-        return commit(session, status)
+        if status < 500:
+            session._load()
+            return commit(session, status)
     except StoreError:
         _log.warning("a session could not be kept alive", exc_info=True)
-        session._state = None
-        return None
+        del session._state
+    session._phase = HEAD_SENT
+    return None
 
 
 def _announcement(state: State) -> CookieChange | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, ClassVar, Protocol
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -33,6 +34,9 @@ class Expiry(Protocol):
 
     def expires(self, now: int) -> int:
         """Return the end, in Unix milliseconds, of a session active at ``now``."""
+
+    def tolerates(self, remaining: int) -> bool:
+        """Tell whether a mere read surely leaves an end that lies so many milliseconds ahead."""
 
     def dump(self) -> list[Any]:
         """Return plain JSON that :func:`load_expiry` turns back into this policy."""
@@ -64,6 +68,8 @@ class OnSessionEnd:
     touch_every: timedelta | None = A_TENTH
     step: int | None = field(init=False, repr=False, compare=False)
     _duration: int = field(init=False, repr=False, compare=False)
+    _nearest: float = field(init=False, repr=False, compare=False)
+    _farthest: float = field(init=False, repr=False, compare=False)
     persistent: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -72,6 +78,11 @@ class OnSessionEnd:
     def expires(self, now: int) -> int:
         """Return the end, in Unix milliseconds, of a session active at ``now``."""
         return now + self._duration
+
+    def tolerates(self, remaining: int) -> bool:
+        """Tell whether a mere read surely leaves an end that lies so many milliseconds ahead."""
+        # Both ways: a default that was made shorter holds for the sessions that exist.
+        return self._nearest < remaining < self._farthest
 
     def dump(self) -> list[Any]:
         """Return plain JSON that :func:`load_expiry` turns back into this policy."""
@@ -93,6 +104,8 @@ class OnInactivity:
     touch_every: timedelta | None = A_TENTH
     step: int | None = field(init=False, repr=False, compare=False)
     _duration: int = field(init=False, repr=False, compare=False)
+    _nearest: float = field(init=False, repr=False, compare=False)
+    _farthest: float = field(init=False, repr=False, compare=False)
     persistent: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -101,6 +114,11 @@ class OnInactivity:
     def expires(self, now: int) -> int:
         """Return the end, in Unix milliseconds, of a session active at ``now``."""
         return now + self._duration
+
+    def tolerates(self, remaining: int) -> bool:
+        """Tell whether a mere read surely leaves an end that lies so many milliseconds ahead."""
+        # Both ways: a default that was made shorter holds for the sessions that exist.
+        return self._nearest < remaining < self._farthest
 
     def dump(self) -> list[Any]:
         """Return plain JSON that :func:`load_expiry` turns back into this policy."""
@@ -129,6 +147,10 @@ class AtDateTime:
     def expires(self, now: int) -> int:
         """Return the fixed moment in Unix milliseconds."""
         return (self.at - _EPOCH) // _MILLISECOND
+
+    def tolerates(self, remaining: int) -> bool:
+        """Return False: only a look at the moment itself can tell."""
+        return False
 
     def dump(self) -> list[Any]:
         """Return plain JSON that :func:`load_expiry` turns back into this policy."""
@@ -170,7 +192,11 @@ def _settle(policy: OnSessionEnd | OnInactivity, name: str, duration: timedelta,
             raise TypeError(f"touch_every must be a timedelta or None, not {type(touch_every).__name__}")
         if not timedelta(0) <= touch_every <= duration:
             raise ValueError(f"touch_every must lie between 0 and {name}")
+    milliseconds = duration // _MILLISECOND
+    step = None if touch_every is None else touch_every // _MILLISECOND
     # The dataclass is frozen for its users; these complete its construction.
     object.__setattr__(policy, "touch_every", touch_every)
-    object.__setattr__(policy, "step", None if touch_every is None else touch_every // _MILLISECOND)
-    object.__setattr__(policy, "_duration", duration // _MILLISECOND)
+    object.__setattr__(policy, "step", step)
+    object.__setattr__(policy, "_duration", milliseconds)
+    object.__setattr__(policy, "_nearest", -inf if step is None else milliseconds - step)
+    object.__setattr__(policy, "_farthest", inf if step is None else milliseconds + step)

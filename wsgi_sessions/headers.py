@@ -17,9 +17,12 @@ _log = logging.getLogger("wsgi_sessions")
 
 def vary_by_cookie(headers: Headers) -> Headers:
     """Merge Cookie into Vary: a cache must not give one visitor's page to another (RFC 9110 12.5.5)."""
-    positions = [position for position, header in enumerate(headers) if header[0].lower() == "vary"]
-    if not positions:
+    for header in headers:
+        if header[0].lower() == "vary":
+            break
+    else:
         return [*headers, ("Vary", "Cookie")]
+    positions = [position for position, header in enumerate(headers) if header[0].lower() == "vary"]
     all_of_them = parse_set_header(",".join([headers[position][1] for position in positions]))
     if "*" in all_of_them or "cookie" in all_of_them:
         return list(headers)

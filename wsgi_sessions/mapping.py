@@ -177,12 +177,14 @@ class SessionMapping(MutableMapping[str, Any]):
         if state is None or not state.is_loaded:
             state = self._load()
         if self._phase == OPEN and not state.deleted:
+            state.is_written = True
             return state
         self._refuse_frozen()
         if state.deleted:
             raise SessionDeleted("the session was deleted in this request; flush() leaves one to write to")
         if state.record is None and state.standing is Standing.NEW:
             self._refuse_late("a new session")
+        state.is_written = True
         return state
 
     def _refuse_frozen(self) -> None:

@@ -181,7 +181,8 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
         return forbid_storing(set_cookie(headers, middleware.cookie.name, cookie_header))
 
     def after_body(self) -> None:
-        commit_late(self.session)
+        if self.status is not None:
+            commit_late(self.session, int(self.status[:3]))
 
     def end(self) -> None:
         self.session._phase = FROZEN

@@ -97,9 +97,9 @@ def _verify(settings: Settings, token: SessionToken) -> Presented:
     if found is None:
         _log.info("no live session %s", token.id)
         return _NOTHING
-    record, envelope = found
+    envelope = found[1]
     if token.opens(envelope.secret_hash):
-        return Presented(record, envelope, token)
+        return Presented(found[0], envelope, token)
     if _was_opened_lately(envelope, token):
         _log.info("session %s was presented with the secret before its present one", token.id)
         return Presented(standing=Standing.SUPERSEDED)

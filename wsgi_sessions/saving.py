@@ -43,11 +43,12 @@ def persist(state: State) -> None:
             _create(state)
         return
     values = state.values
-    # Nothing watched, nothing encoded: a request that only reads scalars is done here.
-    changed = values.changes() if values.watched else {}
-    if changed or values.removed or state.has_new_terms:
-        _save(state, changed)
-    else:
+    if state.is_written or values.watched:
+        changed = values.changes()
+        if changed or values.removed or state.has_new_terms:
+            _save(state, changed)
+            return
+    if not (state.own_expiry or state.settings.expiry).tolerates(record.expires - clock.now()):
         _touch(state, record)
 
 

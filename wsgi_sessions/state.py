@@ -39,8 +39,8 @@ class State:
     #: Flushed or deleted in this request.
     ended = False
     deleted = False
-    #: The response failed: what has not been saved by now never is.
-    discarded = False
+    #: The application may have changed something; what it read and can change in place is not counted.
+    is_written = False
     #: A token, or a new Max-Age for it, is durable and waits to be sent.
     announce = False
     #: None, like the envelope, for a session that is not stored.

@@ -59,6 +59,9 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         """
         return bool(self.removed or self.changes())
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.data)} keys)"
+
     def __getitem__(self, key: str) -> Any:
         encoded = self.data[key]
         if type(encoded) is not Raw:

@@ -73,7 +73,8 @@ class MemoryStore(SessionStore):
             if stored.version != record.version:
                 raise VersionConflict(f"record {record.id!r} is at version {stored.version}, not {record.version}")
             crowded = self._replace(stored, saved)
-            self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE, _LOOKS_PER_WRITE)
+            if self._heap and self._heap[0][0] <= now - _LEFT_TO_SWEEPER:
+                self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE, _LOOKS_PER_WRITE)
         if crowded:
             self._rebuild_heap()
         return saved
