@@ -7,6 +7,7 @@ version of this package that does not know the schema leaves the record alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -68,16 +69,12 @@ class UnknownSchema(ValueError):
     """The payload was written by a newer version of this package."""
 
 
-_encode = msgspec.json.Encoder().encode
+#: Returns the payload for an envelope.
+seal: Callable[[Envelope], bytes] = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Envelope).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 # UnicodeDecodeError is a ValueError; msgspec raises it for a key that is not UTF-8.
 _MALFORMED = (msgspec.DecodeError, ValueError, RecursionError)
-
-
-def seal(envelope: Envelope) -> bytes:
-    """Return the payload for an envelope."""
-    return _encode(envelope)
 
 
 def open_envelope(payload: bytes, id: str) -> Envelope:

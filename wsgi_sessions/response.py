@@ -90,7 +90,7 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
         """Send data at once, after the head: what start_response returns to the application."""
         if not self.is_sent:
             try:
-                self._send_head(False)
+                self._send_head()
             except Exception as error:
                 if not self._replace(error):
                     raise
@@ -116,7 +116,9 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
             self.end()
             return body
         try:
-            self._send_head(True)
+            headers = self.before_head(self.status, self.headers, True)  # type: ignore[arg-type]  # set with the status
+            self.is_sent = True
+            self.server_start_response(self.status, headers)
         except BaseException as error:
             try:
                 _close(body)
@@ -142,11 +144,11 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
         # uWSGI's is a function that gives back the file itself, and knows the response by that.
         return wrapper is not None and kind in _FILES
 
-    def _send_head(self, body_is_complete: bool) -> None:
+    def _send_head(self) -> None:
         status, headers = self.status, self.headers
         assert status is not None
         assert headers is not None
-        headers = self.before_head(status, headers, body_is_complete)
+        headers = self.before_head(status, headers, False)
         self.is_sent = True
         self.server_write = self.server_start_response(status, headers)
 
@@ -224,7 +226,7 @@ class _HeldBody:
         if response.is_sent or response.status is None:
             return
         try:
-            response._send_head(False)
+            response._send_head()
         except Exception as error:
             self._failed = True
             if not response._replace(error):

@@ -130,8 +130,10 @@ def _try_save(state: State, changed: dict[str, msgspec.Raw]) -> bool:
     except RecordNotFound:
         state.close(f"changes to session {before.id} were dropped: it was ended elsewhere")
         return True
-    if token is not state.token or (token is not None and token.reissue) or _has_new_max_age(state, before, saved):
+    if token is not state.token or (token is not None and token.reissue):
         state.announce = True
+    elif saved.expires != before.expires or state.own_expiry is not state.stored_expiry:
+        state.announce = state.announce or _has_new_max_age(state, before, saved)
     _settle(state, saved, envelope, token)
     return True
 

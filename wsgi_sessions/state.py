@@ -21,7 +21,6 @@ from .values import Values
 _log = logging.getLogger("wsgi_sessions.security")
 
 
-
 class State:
     """One session, loaded. Not safe for threads by itself: hold ``lock``.
 
@@ -62,10 +61,16 @@ class State:
         self.lock = RLock()
 
     def adopt(self, presented: Presented) -> None:
-        """Become what a request presented: a live session without any change to it, or a new one."""
+        """Become what a request presented: a live session without any change to it, or a new one.
+
+        Only for a state that is new itself, or was made so again by ``become_new``.
+        """
         record, envelope = presented.record, presented.envelope
         if record is None or envelope is None:
-            self.become_new(presented.standing)
+            self.values = Values({}, {}, self.lock)
+            self.created = clock.now()
+            self.standing = presented.standing
+            self.is_loaded = True
             return
         data = envelope.data
         self.values = Values(data, data.copy(), self.lock)
@@ -80,14 +85,11 @@ class State:
         self.is_loaded = True
 
     def become_new(self, standing: Standing) -> None:
-        """Become an empty session without a record."""
-        self.values = Values({}, {}, self.lock)
+        """Forget everything about the session and become an empty one without a record."""
         self.record = self.envelope = self.token = self.owner = self.own_expiry = self.stored_expiry = None
-        self.created = clock.now()
-        self.standing = standing
         self.cycle = False
         self.is_new = True
-        self.is_loaded = True
+        self.adopt(Presented(standing=standing))
 
     def take_terms(self, record: Record, envelope: Envelope) -> None:
         """Take these as what is stored."""
@@ -110,6 +112,7 @@ class State:
         elif self.ended:
             self.become_new(self.standing)
         else:
+            self.become_new(self.standing)
             self.adopt(find_presented(self.settings, cookie_header))
             self.presented = self.record is not None
 

@@ -182,9 +182,10 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
     def settle(self, stored: dict[str, Raw]) -> None:
         """Take what was just stored as what was loaded; values that the caller holds stay the same objects."""
         self.loaded = stored
-        self.removed = set()
-        self.mutations = {}
-        self.cleared = False
+        if self.removed or self.mutations or self.cleared:
+            self.removed = set()
+            self.mutations = {}
+            self.cleared = False
         # What was not watched before was not read, or cannot change.
         data = self.data
         self.watched = {key: None for key in self.watched if type(data[key]) in codec.MUTABLE}
@@ -239,7 +240,6 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         _log.error("a value of the session does not decode and is left out: %r", key)
         # From both, so that a mere read does not look like a removal.
         del self.data[key], self.loaded[key]
-
 
 
 def _encode(key: str, value: Any) -> bytes:
