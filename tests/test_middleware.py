@@ -188,7 +188,7 @@ class TestUntouched:
     @pytest.mark.parametrize("cookie", ["", "id=malformed", f"id={'A' * 22}.{'A' * 22}", "id=; other=1"])
     @pytest.mark.parametrize("body", [[b"one"], [b"a", b"b"], [], Body(b"a", b"", b"b")])
     def test_the_bytes_that_leave_are_those_without_it(self, store: RecordingStore, cookie: str, body: Any) -> None:
-        """P-22: and a cookie that opens nothing stays in the browser."""
+        """P-22, P-29: through the reference server; and a cookie that opens nothing stays in the browser."""
 
         def bytes_of(app: Any) -> bytes:
             output = io.BytesIO()
@@ -1738,6 +1738,12 @@ class TestCrate:
         response = call(wrapped(site, store, always_save=True), path="/untouched", HTTP_COOKIE=cookie)
         assert response.set_cookies == []
         assert store.records == []
+
+    def test_always_save_does_not_count_a_5xx(self, store: RecordingStore) -> None:
+        """T-56: the store is not even asked."""
+        browser = visitor(store, always_save=True)
+        assert browser.get("/untouched?500").headers == [*TEXT, ("X-App", "yes")]
+        assert store.calls == []
 
     @pytest.mark.parametrize("kind", [SignedCookie, EncryptedCookie])
     def test_signed_and_private(self, store: RecordingStore, kind: Any) -> None:
