@@ -101,6 +101,15 @@ def site(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return [repr(result).encode()]
 
 
+def leaving(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Log out and say good-bye in the next session; the query is the status."""
+    session = get_session(environ)
+    session.flush()
+    session["flash"] = "bye"
+    start_response(f"{environ['QUERY_STRING']} Status", list(TEXT))
+    return []
+
+
 def answering(
     body: Any, status: str = "200 OK", headers: Headers | None = None, use: Callable[[Session], Any] | None = None
 ) -> Callable[..., Any]:
@@ -943,6 +952,18 @@ class TestAppErrors:
         assert browser.cookies == {}
         assert store.records == []
 
+    def test_what_was_written_after_a_logout_is_stored_unless_the_response_failed(self, store: RecordingStore) -> None:
+        """T-56, trap 1: under another id; of a 5xx only the logout remains."""
+        browser = visitor(store, leaving)
+        (before,) = store.records
+        assert browser.get("/?200").status == 200
+        (after,) = store.records
+        assert after.id != before.id
+        assert stored(store) == {"flash": "bye"}
+        assert browser.get("/?500").status == 500
+        assert browser.cookies == {}
+        assert store.records == []
+
     def test_a_5xx_after_save_announces_what_is_durable(self, store: RecordingStore) -> None:
         """T-56."""
         browser = Browser(wrapped(site, store))
@@ -1314,7 +1335,7 @@ class TestProcess:
     def sweeping(self, store: RecordingStore) -> Iterator[SessionMiddleware]:
         middleware = SessionMiddleware(site, store, sweep_every=HOUR)
         yield middleware
-        middleware._sweeper.stop()
+        middleware.close()
 
     def sweepers(self) -> int:
         return sum("sweeper" in thread.name for thread in threading.enumerate())
@@ -1334,6 +1355,14 @@ class TestProcess:
         """P-27."""
         call(sweeping, path="/untouched", **{"wsgi.run_once": True})
         assert self.sweepers() == 0
+
+    def test_close_ends_it_until_the_next_request(self, sweeping: SessionMiddleware) -> None:
+        """P-27."""
+        call(sweeping, path="/untouched")
+        sweeping.close()
+        assert self.sweepers() == 0
+        call(sweeping, path="/untouched")
+        assert self.sweepers() == 1
 
     def test_it_starts_again_after_a_fork(self, sweeping: SessionMiddleware) -> None:
         """T-68: gunicorn's --preload after a warm-up request."""
@@ -1364,7 +1393,7 @@ class TestProcess:
                 call(middleware, path="/untouched")
                 assert deleted.wait(TIMEOUT)
             finally:
-                middleware._sweeper.stop()
+                middleware.close()
         assert batches == [1]
 
     def test_a_store_of_one_process_under_several_is_warned_of_once(

@@ -108,6 +108,15 @@ class SessionMiddleware:
         environ[_KEY] = environ[self._named_key] = session
         return _SessionResponse(environ, start_response, session=session, middleware=self).run(self.app)
 
+    def close(self) -> None:
+        """Stop the sweeper of this process, if ``sweep_every`` was given; the next request starts it again.
+
+        A server need not call this: the thread does not keep a process from ending.
+        """
+        if self._sweeper is not None:
+            self._sweeper.stop()
+        self._is_started = False
+
     def _join(self, outer: Session, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Leave the request to the middleware around this one: one name, one store, one session."""
         if outer._settings.store is not self._settings.store:
