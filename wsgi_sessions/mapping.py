@@ -147,15 +147,15 @@ class SessionMapping(MutableMapping[str, Any]):
 
     def _load(self) -> State:
         state = self._state
-        if state is None:
+        if self._phase == FROZEN and (state is None or not state.is_loaded):
             self._refuse_frozen()
+        if state is None:
             if self._phase == HEAD_SENT:
                 _log.warning("a session was first used after the head of its response: Vary could not be sent")
             # setdefault is atomic: of several threads, all get the state that came first.
             state = self.__dict__.setdefault("_state", State(self._settings))
         with state.lock:
             if not state.is_loaded:
-                self._refuse_frozen()
                 try:
                     state.adopt(find_presented(self._settings, self._cookie_header))
                 except StoreError:

@@ -55,10 +55,10 @@ def find_presented(settings: Settings, cookie_header: str) -> Presented:
     if settings.cookie is None:
         return _NOTHING
     tokens = settings.cookie.candidates(cookie_header)
-    if not tokens:
-        return _NOTHING
     if len(tokens) == 1:
         return _verify(settings, tokens[0])
+    if not tokens:
+        return _NOTHING
     found = [_verify(settings, token) for token in tokens]
     live = [presented for presented in found if presented.record is not None]
     if len(live) == 1:

@@ -48,8 +48,9 @@ def persist(state: State) -> None:
         if changed or values.removed or state.has_new_terms:
             _save(state, changed)
             return
-    if not (state.own_expiry or state.settings.expiry).tolerates(record.expires - clock.now()):
-        _touch(state, record)
+    expires = state.expires(clock.now(), only_read=True)
+    if expires != record.expires:
+        _touch(state, record, expires)
 
 
 def _may_be_created(state: State) -> bool:
@@ -81,10 +82,7 @@ def _create(state: State) -> None:
     raise StoreError(f"the store claims to hold {_CREATE_ATTEMPTS} ids that were just made up")
 
 
-def _touch(state: State, record: Record) -> None:
-    expires = state.expires(clock.now(), only_read=True)
-    if expires == record.expires:
-        return
+def _touch(state: State, record: Record, expires: int) -> None:
     try:
         moved = state.settings.store.touch(record.id, record.version, expires)
     except RecordNotFound:

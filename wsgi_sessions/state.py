@@ -181,16 +181,16 @@ class State:
     def expires(self, now: int, *, only_read: bool = False) -> int:
         """Return the end in Unix milliseconds: the stored one, unless it has to move."""
         policy = self.own_expiry or self.settings.expiry
+        record = self.record
+        if record is None or self.own_expiry is not self.stored_expiry or (policy.step is None and not only_read):
+            return self._target(policy, now)
+        if policy.tolerates(record.expires - now):
+            return record.expires
+        target = self._target(policy, now)
+        # Both ways: a default that was made shorter holds for the sessions that exist.
+        return target if abs(target - record.expires) >= (policy.step or 0) else record.expires
+
+    def _target(self, policy: Expiry, now: int) -> int:
         target = policy.expires(now)
         lifetime = self.settings.max_lifetime
-        if lifetime is not None:
-            target = min(target, self.created + lifetime)
-        record = self.record
-        if record is None or self.own_expiry is not self.stored_expiry:
-            return target
-        step = policy.step
-        if step is None:
-            return record.expires if only_read else target
-        # Both ways: a default that was made shorter holds for the sessions that exist.
-        distance = abs(target - record.expires)
-        return target if distance and distance >= step else record.expires
+        return target if lifetime is None else min(target, self.created + lifetime)

@@ -99,20 +99,19 @@ class SessionCookie:
 
         :param header: ``HTTP_COOKIE`` as the server left it, or an empty text.
         """
-        tokens: list[SessionToken] = []
         if len(header) > _MAX_HEADER:
             _log.info("cookie header over %d characters ignored", _MAX_HEADER)
-            return tokens
+            return []
+        # The common case, one cookie of ours behind another one, without splitting what is not ours.
+        begin = header.find(self._separated) + len(self._separated)
+        if begin >= len(self._separated) and header.count(self._start) == 1:
+            token = self._unwrap(header[begin:].partition(";")[0].strip(_WHITESPACE))
+            if token is not None:
+                return [token]
+        tokens: list[SessionToken] = []
         name = self.name
         if name not in header:
             return tokens
-        if (position := header.find(self._separated)) >= 0 and header.count(self._start) == 1:
-            # The common case, one cookie of ours after another one, without splitting what is not ours.
-            begin = position + len(self._separated)
-            end = header.find(";", begin)
-            token = self._unwrap(header[begin:] if end < 0 else header[begin:end].strip(_WHITESPACE))
-            if token is not None:
-                return [token]
         malformed = False
         for pair in header.split(";"):
             # Cheaper than partition and strip, and most pairs are not ours.
