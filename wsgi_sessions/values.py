@@ -21,6 +21,8 @@ from .exceptions import SerializationError
 
 _log = logging.getLogger("wsgi_sessions.security")
 
+_TEXT = frozenset((str,))
+
 
 class _Mutations(NamedTuple):
     """What ``mutate`` did to a key, so that it can be done again to another's value."""
@@ -108,9 +110,8 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
 
     def update(self, new: dict[str, Any]) -> None:
         """Set many values; none of them if one is refused."""
-        storable = codec.STORABLE
-        for key, value in new.items():
-            if type(key) is not str or not key.isascii() or type(value) not in storable:
+        if not _is_assignable(new):
+            for key, value in new.items():
                 _check_assignable(key, value)
         self.data.update(new)
         self.watched.update(dict.fromkeys(new))
@@ -165,11 +166,15 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         """
         changed: dict[str, Raw] = {}
         loaded, data = self.loaded, self.data
-        for key in self.watched:
-            encoded = _encode(key, data[key])
-            before = loaded.get(key)
-            if before is None or encoded != bytes(before):
-                changed[key] = Raw(encoded)
+        key = ""
+        try:
+            for key in self.watched:
+                encoded = codec.encode(data[key], "")
+                before = loaded.get(key)
+                if before is None or encoded != bytes(before):
+                    changed[key] = Raw(encoded)
+        except SerializationError as error:
+            raise _at(key, error) from None
         return changed
 
     def merged(self, changed: dict[str, Raw]) -> dict[str, Raw]:
@@ -270,6 +275,15 @@ def _replay(mutations: _Mutations, theirs: Raw | None) -> Any:
 def _fresh(default: Any) -> Any:
     """Return a default that a function may change in place and still be given again, unchanged."""
     return deepcopy(default) if type(default) in codec.MUTABLE else default
+
+
+def _is_assignable(new: dict[str, Any]) -> bool:
+    """Tell, at the speed of C, whether all is surely well."""
+    return (
+        _TEXT.issuperset(map(type, new))
+        and codec.STORABLE.issuperset(map(type, new.values()))
+        and "".join(new).isascii()
+    )
 
 
 def _check_assignable(key: str, value: Any) -> None:
