@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import logging
 import os
 import platform
 import tempfile
@@ -32,6 +33,8 @@ def main() -> None:
     unknown = set(arguments.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}: the sections are {', '.join(SECTIONS)}")
+    # Beside others that drop what they are told to, ours would fill the terminal with warnings of what it refused.
+    logging.getLogger("wsgi_sessions").setLevel(logging.ERROR)
     print(_machine())
     for table in _tables(arguments.sections or list(SECTIONS), arguments.rounds):
         print(table, flush=True)

@@ -60,15 +60,15 @@ def _table(name: str, arguments: list[str], folder: Path) -> Table:
     script.write_text(_SCRIPT)
     with _gunicorn(arguments, folder) as port:
         for system in ("ours", "beaker"):
-            cookies = [_first_cookie(port, f"/{system}/create") for _ in range(_SESSIONS)]
-            (folder / system).write_text("\n".join(cookies))
+            lines = [_first_cookie(port, f"/{system}/create") for _ in range(_SESSIONS)]
+            (folder / f"{system}.cookies").write_text("\n".join(lines))
         for page in ("untouched", "read", "write"):
             # The three in turn, so that drift hits all of them alike.
             rates: dict[str, list[float]] = {"bare": [], "ours": [], "beaker": []}
             for _ in range(_REPEATS):
                 for system, measured in rates.items():
-                    cookies_of = "ours" if system == "bare" else system
-                    measured.append(_wrk(port, f"/{system}/{page}", folder / cookies_of, script))
+                    cookies = folder / f"{'ours' if system == 'bare' else system}.cookies"
+                    measured.append(_wrk(port, f"/{system}/{page}", cookies, script))
             bare, ours, beaker = (statistics.median(measured) for measured in rates.values())
             budget = _BUDGETS[page] if name.startswith("sync") else ""
             table.add(page, bare, ours, f"{ours / bare:.0%}", budget, beaker, f"{beaker / bare:.0%}")

@@ -548,6 +548,13 @@ def test_setting_an_equal_policy_again_saves_nothing(policy: Any, site: Site, vi
     assert response.set_cookies == []
 
 
+def test_a_cookie_that_is_to_outlive_the_browser_is_sent_also_if_the_end_stays(site: Site, visitor: Visitor) -> None:
+    before = only(site.store).expires
+    response = visitor.visit(assigns("expiry", OnInactivity(timedelta(weeks=2))))
+    assert only(site.store).expires == before
+    assert "Max-Age=1209600" in response.set_cookies[0]
+
+
 def test_a_new_policy_may_end_the_session_earlier(site: Site, visitor: Visitor) -> None:
     visitor.visit(assigns("expiry", OnInactivity(MINUTE)))
     assert only(site.store).expires == START + 60_000
@@ -573,9 +580,10 @@ def test_a_fixed_moment_is_checked_again_at_load(site: Site, visitor: Visitor, r
     """T-19: also where the record says that it lives longer."""
     visitor.visit(assigns("expiry", AtDateTime(datetime.fromtimestamp(START / 1000, UTC) + HOUR)))
     cookie = f"id={visitor.token}"
-    replace(site.store, expires=START + 10**10)
     replaced.advance(HOUR - MILLISECOND)
+    replace(site.store, expires=START + 10**10)
     assert visitor.read(cookie=cookie)["user"] == 1
+    replace(site.store, expires=START + 10**10)
     replaced.advance(MILLISECOND)
     assert visitor.read(cookie=cookie) == {}
 
@@ -1493,11 +1501,22 @@ def test_mutate_of_a_mutable_default_counts_once(visitor: Visitor) -> None:
 
 def test_a_new_policy_and_anothers_key_both_stay(site: Site, visitor: Visitor) -> None:
     during(visitor, assigns("expiry", OnInactivity(HOUR)), sets("b", 2))
+    assert visitor.ask(lambda session: session.expiry) == OnInactivity(HOUR)
     during(visitor, sets("c", 3), assigns("expiry", OnInactivity(2 * HOUR)))
     assert visitor.read()["b"] == 2
     assert visitor.read()["c"] == 3
     assert visitor.ask(lambda session: session.expiry) == OnInactivity(2 * HOUR)
     assert only(site.store).expires == START + 2 * 3_600_000
+
+
+def test_an_owner_that_an_operator_changed_meanwhile_stays(site: Site, visitor: Visitor) -> None:
+    def handler(session: Session) -> None:
+        session["a"] = 1
+        replace(site.store, owner="renamed", version=2)
+
+    visitor.visit(handler)
+    assert only(site.store).owner == "renamed"
+    assert visitor.read()["a"] == 1
 
 
 @pytest.mark.parametrize("login", [assigns("owner", "alice"), lambda session: session.cycle_id()])
@@ -1960,8 +1979,18 @@ def test_what_is_read_and_written_in_one_step_is_so_among_threads(visitor: Visit
     visitor.visit(handler)
 
 
-@pytest.mark.parametrize("act", [lambda session: session.pop("user"), lambda session: session.popitem()])
-def test_pop_reads_and_removes_under_one_lock(act: Act, visitor: Visitor) -> None:
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session: session.pop("key"),
+        lambda session: session.pop("absent", None),
+        lambda session: session.popitem(),
+        lambda session: session.setdefault("key", 2),
+        lambda session: session.setdefault("absent", 2),
+        lambda session: session.update(a=1, b=2),
+    ],
+)
+def test_what_looks_and_then_writes_holds_the_lock_throughout(act: Act, visitor: Visitor) -> None:
     """T-66: of two threads that pop one key, one gets the value and the other the default."""
 
     class Counting:
@@ -1978,13 +2007,21 @@ def test_pop_reads_and_removes_under_one_lock(act: Act, visitor: Visitor) -> Non
             self.depth -= 1
             self.lock.release()
 
+    class Watched(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            assert lock.depth
+            return super().__getitem__(key)
+
     def handler(session: Session) -> None:
         len(session)
         assert session._state is not None
-        session._state.lock = lock = Counting()  # type: ignore[assignment]
+        kept = session._state.values, session._state.lock
+        session._state.values, session._state.lock = Watched(key=1), lock  # type: ignore[assignment]
         act(session)
+        session._state.values, session._state.lock = kept
         assert lock.taken == 1
 
+    lock = Counting()
     visitor.visit(handler)
 
 

@@ -58,7 +58,7 @@ NOTHING: tuple[dict[str, Any], set[str]] = ({}, set())
 
 def test_what_was_not_read_is_no_change() -> None:
     values = loaded(a=1, b=[1])
-    assert (not values.watched and not values.removed)
+    assert not values.watched and not values.removed
     assert difference(values) == NOTHING
 
 
@@ -75,7 +75,7 @@ def test_reading_scalars_leaves_nothing_to_compare(monkeypatch: pytest.MonkeyPat
     values = loaded(a=1, b="x", c=None, d=True, e=1.5, f=b"x")
     assert [values[key] for key in values] == [1, "x", None, True, 1.5, b"x"]
     monkeypatch.setattr(codec, "encode", None)
-    assert (not values.watched and not values.removed)
+    assert not values.watched and not values.removed
     assert difference(values) == NOTHING
 
 
@@ -156,7 +156,7 @@ def test_removing_a_key_that_is_not_there_is_no_change() -> None:
     values = loaded(a=1)
     with pytest.raises(KeyError):
         del values["b"]
-    assert (not values.watched and not values.removed)
+    assert not values.watched and not values.removed
 
 
 def test_setting_and_removing_a_new_key_is_no_change() -> None:
@@ -510,6 +510,40 @@ def test_what_nobody_changed_stays_the_very_object() -> None:
     assert values["cart"] is cart
     cart.append(2)
     assert difference(values) == ({"cart": [1, 2], "n": 2}, set())
+
+
+def test_new_keys_are_stored_in_the_order_in_which_they_were_set() -> None:
+    """As in a dict; and the same session has the same bytes in every process."""
+    names = [f"key{number}" for number in (7, 3, 9, 1, 8, 2)]
+    values = loaded(first=1)
+    for name in names:
+        values[name] = [name]
+    assert list(stored(values)) == ["first", *names]
+    values.rebase(encoded({"first": 1, "theirs": 2}))
+    assert list(stored(values)) == ["first", "theirs", *names]
+    values.settle(values.merged(values.changes()))
+    values.rebase(encoded({}))
+    values.clear()
+    for name in names:
+        values[name] = [name]
+    values.rebase(encoded({"first": 1, "theirs": 2}))
+    assert list(stored(values)) == names
+
+
+def test_a_read_during_which_another_thread_merges_sees_what_was_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-66: never the encoded value."""
+    values = loaded(cart=[1], n=1)
+    decode = codec.decode
+
+    def decode_while_another_saves(encoded_value: Any) -> Any:
+        monkeypatch.setattr(codec, "decode", decode)
+        values["n"] = 2
+        values.rebase(encoded({"cart": [1, 2], "n": 1}))
+        return decode(encoded_value)
+
+    monkeypatch.setattr(codec, "decode", decode_while_another_saves)
+    assert values["cart"] == [1, 2]
+    assert stored(values) == {"cart": [1, 2], "n": 2}
 
 
 def test_a_value_changed_here_stays_the_very_object() -> None:

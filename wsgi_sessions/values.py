@@ -78,11 +78,12 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
             # Decoded again the next time, which costs no more than to keep it safely.
             return value
         with self.lock:
-            # Another thread may have read or written it meanwhile; there must be one object for all.
-            if self.data.get(key) is encoded:
-                self.data[key] = value
-                self.watched[key] = None
-            return self.data[key]
+            # Another thread may have read, written or merged it meanwhile; there must be one object for all.
+            if self.data.get(key) is not encoded:
+                return self[key]
+            self.data[key] = value
+            self.watched[key] = None
+        return value
 
     def __contains__(self, key: object) -> bool:
         if type(self.data.get(key)) is Raw:  # type: ignore[call-overload]
