@@ -57,9 +57,17 @@ def chain(*acts: Act) -> Act:
     return act
 
 
-cycle: Act = lambda session: session.cycle_id()  # noqa: E731
-flush: Act = lambda session: session.flush()  # noqa: E731
-save: Act = lambda session: session.save()  # noqa: E731
+def cycle(session: Session) -> None:
+    session.cycle_id()
+
+
+def flush(session: Session) -> None:
+    session.flush()
+
+
+def save(session: Session) -> None:
+    session.save()
+
 
 ACTS: dict[str, Act | None] = {
     "not used": None,
@@ -138,6 +146,7 @@ PERSISTENT_AND_DUE = {
     "delete": END,
     "flush and change": Outcome("delete create set", "delete remove", "delete"),
     "change and flush": END,
+    # What save() made durable is announced whatever the status.
     "save": Outcome("touch set", "touch set", "touch"),
     "change and save": Outcome("save set", "save set", "save"),
     "change, save and change": Outcome("save save set", "save set", "save"),
@@ -282,7 +291,7 @@ def test_the_cookie_that_is_set_opens_the_session(act: str, replaced: ReplacedCl
 
 @pytest.mark.parametrize("failing", ["load", "save", "create", "delete", "touch"])
 @pytest.mark.parametrize("act", [name for name in ACTS if name != "not used"])
-def test_a_store_error_is_answered_503_without_a_cookie(act: str, failing: str, replaced: ReplacedClock) -> None:
+def test_a_store_error_is_answered_503_and_changes_no_cookie(act: str, failing: str, replaced: ReplacedClock) -> None:
     """T-13, T-52, T-54: an outage is never reported as success and never clears a cookie."""
     site, visitor, _ = arrange(SITUATIONS["live"], replaced)
     token = visitor.token
@@ -294,8 +303,13 @@ def test_a_store_error_is_answered_503_without_a_cookie(act: str, failing: str, 
         return
     assert response.status == 503
     assert response.header("Retry-After")
-    assert response.set_cookies == []
+    if failing == "create":
+        # The logout before it has happened.
+        assert observed(site, response.set_cookies) == "delete create remove"
+        return
+    # A save() before it may have moved the Max-Age; the token is the same.
     assert visitor.token == token
+    assert response.set_cookies == [] or expected[:2] == ["save", failing]
 
 
 def test_an_outage_is_not_the_business_of_a_request_without_a_session(replaced: ReplacedClock) -> None:

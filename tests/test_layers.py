@@ -18,7 +18,7 @@ ROOT = Path(wsgi_sessions.__file__).parent
 #: Lower ones never import higher ones. A folder stands for all of its modules that are not named themselves.
 LAYERS = [
     {"exceptions", "clock"},
-    {"expiry", "token", "moments", "codec", "conversion", "record", "values"},
+    {"expiry", "token", "moments", "codec", "conversion", "record", "mutations", "values"},
     {"stores/base", "cookies", "response", "headers"},
     {"stores", "sweeper", "settings", "presented", "state", "saving", "mapping", "session", "commit", "operations"},
     {"middleware", "buckets", "flash", "csrf"},

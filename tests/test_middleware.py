@@ -849,7 +849,7 @@ class TestOutage:
         store.fail("load")
         response = browser.get("/read")
         assert (response.status, response.reason, response.body) == (503, "Soon", b"{}")
-        assert response.headers == [("Content-Type", "application/json")]
+        assert response.headers == [("Content-Type", "application/json"), ("Vary", "Cookie")]
         assert seen == ["/read"]
 
     def test_an_os_error_of_the_apps_own_passes(self, store: RecordingStore) -> None:

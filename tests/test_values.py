@@ -166,10 +166,22 @@ def test_setting_and_removing_a_new_key_is_no_change() -> None:
     assert difference(values) == NOTHING
 
 
-def test_removing_and_setting_again_is_no_change_if_it_is_equal() -> None:
+@pytest.mark.parametrize("assign", [Values.__setitem__, lambda values, key, value: values.update({key: value})])
+def test_setting_again_what_was_removed_takes_the_removal_back(assign: Any) -> None:
     values = loaded(a=1)
     del values["a"]
-    values["a"] = 1
+    assign(values, "a", 1)
+    assert difference(values) == NOTHING
+    del values["a"]
+    assign(values, "a", 2)
+    assert difference(values) == ({"a": 2}, set())
+    assert stored(values) == {"a": 2}
+
+
+def test_an_update_sets_all_or_nothing() -> None:
+    values = loaded(a=1)
+    with pytest.raises(SerializationError):
+        values.update({"a": 2, "b": object()})
     assert difference(values) == NOTHING
 
 
@@ -250,8 +262,12 @@ def test_reading_a_value_that_does_not_decode_changes_nothing(read: Callable[[Va
     assert difference(values) == NOTHING
 
 
-def test_a_value_that_does_not_decode_and_was_not_read_is_stored_again() -> None:
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_value_that_does_not_decode_is_stored_again(is_read: bool) -> None:
+    """T-43: whether it was read or not, for another version may know it."""
     values = with_unreadable(good=1)
+    if is_read:
+        assert "bad" not in values
     values["good"] = 2
     assert bytes(values.merged(values.changes())["bad"]) == bytes(UNREADABLE)
 
@@ -260,6 +276,17 @@ def test_a_value_that_does_not_decode_can_be_replaced() -> None:
     values = with_unreadable()
     values["bad"] = 1
     assert stored(values) == {"bad": 1}
+
+
+def test_a_value_that_does_not_decode_can_be_dropped() -> None:
+    values = with_unreadable(good=1)
+    assert "bad" not in values
+    values.clear()
+    assert stored(values) == {}
+    values = with_unreadable(good=1)
+    values["bad"] = 1
+    del values["bad"]
+    assert stored(values) == {"good": 1}
 
 
 def test_mutate_takes_a_value_that_does_not_decode_for_absent() -> None:
@@ -402,12 +429,31 @@ def test_mutate_after_an_assignment_is_not_replayed() -> None:
     assert stored(values) == {"n": 11}
 
 
-def test_an_assignment_after_mutate_is_what_remains() -> None:
+@pytest.mark.parametrize("assign", [Values.__setitem__, lambda values, key, value: values.update({key: value})])
+@pytest.mark.parametrize("value", [10, 2])
+def test_an_assignment_after_mutate_is_what_remains(assign: Any, value: int) -> None:
+    """Also if it assigns what mutate returned."""
     values = loaded(n=1)
-    values.mutate("n", increment, 0)
-    values["n"] = 10
+    assert values.mutate("n", increment, 0) == 2
+    assign(values, "n", value)
     values.rebase(encoded({"n": 5}))
-    assert stored(values) == {"n": 10}
+    assert stored(values) == {"n": value}
+
+
+def test_mutate_after_a_removal_is_not_replayed() -> None:
+    values = loaded(n=1)
+    del values["n"]
+    values.mutate("n", increment, 10)
+    values.rebase(encoded({"n": 5}))
+    assert stored(values) == {"n": 11}
+
+
+def test_mutate_after_a_read_is_replayed() -> None:
+    values = loaded(key=[1])
+    assert values["key"] == [1]
+    values.mutate("key", lambda value: [*value, 2], None)
+    values.rebase(encoded({"key": [1, 5]}))
+    assert stored(values) == {"key": [1, 5, 2]}
 
 
 def test_a_change_in_place_after_mutate_is_what_remains() -> None:
@@ -450,8 +496,9 @@ def test_after_settling_there_are_no_changes_and_the_same_objects() -> None:
     assert difference(values) == ({"cart": [1, 2]}, set())
 
 
-def test_after_settling_a_cleared_session_merges_again() -> None:
-    values = loaded(a=1)
+@pytest.mark.parametrize("before", [{}, {"a": 1}])
+def test_after_settling_a_cleared_session_merges_again(before: dict[str, Any]) -> None:
+    values = loaded(**before)
     values.clear()
     values.settle({})
     values["b"] = 2
@@ -618,7 +665,7 @@ class Model:
         self.added.pop(key, None)
 
 
-KEYS = st.sampled_from("abcd")
+KEYS = st.sampled_from("ab")
 STORED = st.dictionaries(KEYS, st.lists(st.integers(0, 3), max_size=2))
 STEPS = st.lists(
     st.tuples(st.sampled_from(["set", "append", "delete", "mutate", "mutate", "read", "equal"]), KEYS)

@@ -74,11 +74,11 @@ def encode(value: Any, path: str = "value") -> bytes:
         if kind in _SCALARS or (kind is int and _INT_MIN <= value <= _INT_MAX):
             return _dump(value)
         return _dump(_taggers[kind](value, 1))
-    except (Refused, UnicodeEncodeError):
+    except (Refused, UnicodeEncodeError, RuntimeError):  # the last: another thread has changed a dict or set
         # The path is worked out only now, so that encoding need not carry it; and outside
         # of this block, because the error of the encoder holds the text it failed on.
         pass
-    raise _find(value, path, (), "") or SerializationError("it was changed while it was being encoded", path)
+    raise _culprit(value, path) or SerializationError("it was changed while it was being encoded", path)
 
 
 def decode(encoded: bytes | memoryview | msgspec.Raw) -> Any:
@@ -187,6 +187,13 @@ def _untag(value: Any) -> Any:
         if type(item) in _CONTAINERS:
             value[place] = _untag(item)
     return value
+
+
+def _culprit(value: Any, path: str) -> SerializationError | None:
+    try:
+        return _find(value, path, (), "")
+    except RuntimeError:  # it is still being changed
+        return None
 
 
 def _find(value: Any, path: str, above: tuple[Any, ...], place: str) -> SerializationError | None:

@@ -6,8 +6,8 @@ import logging
 from typing import NamedTuple
 
 from . import clock
-from .exceptions import SerializationError, SessionTooLarge, StoreError
-from .mapping import HEAD_SENT
+from .exceptions import StoreError
+from .mapping import FROZEN, HEAD_SENT
 from .saving import persist
 from .session import Session
 from .state import State
@@ -30,10 +30,11 @@ class CookieChange(NamedTuple):
 _REMOVAL = CookieChange(None)
 
 
-def commit(session: Session, status: int) -> CookieChange | None:
+def commit(session: Session, status: int, phase: int = HEAD_SENT) -> CookieChange | None:
     """Store what the session holds, before the head of the response leaves.
 
     :param status: the status code of the response, without which nothing can be decided.
+    :param phase: how far the response is afterwards.
     :returns: what the browser must be told, None for nothing.
     :raises StoreError: if it may not have been stored.
     :raises SerializationError: if a value cannot be stored.
@@ -41,40 +42,72 @@ def commit(session: Session, status: int) -> CookieChange | None:
     """
     state = session._state
     if state is None:
-        return _keep_alive(session, status) if session._settings.always_save else None
+        return _keep_alive(session, status, phase) if session._settings.always_save else None
+    # Whoever waits for the lock finds the phase changed, and what it would write refused.
     with state.lock:
-        session._phase = HEAD_SENT
-        if not state.is_loaded:
-            return None
-        if state.ended and state.record is None and (status >= 500 or not state.is_worth_storing):
-            return _REMOVAL if state.presented else None
-        if status < 500:
-            persist(state)
-        return _announcement(state) if state.announce else None
+        change = _commit_loaded(state, status) if state.is_loaded else None
+        session._phase = phase
+        return change
+
+
+def _commit_loaded(state: State, status: int) -> CookieChange | None:
+    """The commit table: the first row that fits."""
+    if state.ended and state.record is None and (status >= 500 or not state.is_worth_storing):
+        return _REMOVAL if state.presented else None
+    if state.announce and not state.token_is_new:
+        _check_announcement(state)
+    if status < 500:
+        _persist(state)
+    return _announcement(state) if state.announce else None
+
+
+def _check_announcement(state: State) -> None:
+    """Keep a Max-Age that an earlier ``save()`` left to be sent only with a token that is still valid.
+
+    The cookie of a login that was answered meanwhile must not be overwritten with a dead one.
+    """
+    try:
+        state.load_theirs()
+    except StoreError:
+        state.announce = False
+
+
+def _persist(state: State) -> None:
+    try:
+        persist(state)
+    except StoreError:
+        # A handler that caught this very failure in save() and answers all the same is left alone.
+        if not state.save_failed:
+            raise
+        _log.exception("the changes that a failed save() has left are lost")
+    else:
+        state.save_failed = False
 
 
 def commit_late(session: Session, status: int) -> None:
     """Save what has changed while the body streamed. The head is out: an error can only be logged."""
     state = session._state
-    if status >= 500 or state is None or not state.is_loaded or state.record is None:
+    if status >= 500 or state is None or not state.is_loaded or state.save_failed:
         return
-    try:
-        with state.lock:
-            persist(state)
-    except (StoreError, SerializationError, SessionTooLarge):
-        _log.exception("changes made while the body was sent are lost")
+    with state.lock:
+        try:
+            if state.record is not None:
+                persist(state)
+        except Exception:  # a function given to mutate may raise anything
+            _log.exception("changes made while the body was sent are lost")
+        session._phase = FROZEN
 
 
-def _keep_alive(session: Session, status: int) -> CookieChange | None:
+def _keep_alive(session: Session, status: int, phase: int) -> CookieChange | None:
     """Count a request as activity that did not touch its session; an outage is not its business."""
     try:
         if status < 500:
             session._load()
-            return commit(session, status)
+            return commit(session, status, phase)
     except StoreError:
         _log.warning("a session could not be kept alive", exc_info=True)
         del session._state
-    session._phase = HEAD_SENT
+    session._phase = phase
     return None
 
 

@@ -89,6 +89,14 @@ class OnSessionEnd:
         return ["OnSessionEnd", self._duration, self.step]
 
 
+class KeptEnd(OnSessionEnd):
+    """The policy of a session outside of a request, where the middleware's is not known: its stored end stays."""
+
+    def tolerates(self, remaining: int) -> bool:
+        """Return True: nothing moves the end."""
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class OnInactivity:
     """End ``idle`` after the last activity: a cookie with that Max-Age.

@@ -43,13 +43,15 @@ class SessionMapping(MutableMapping[str, Any]):
         return state.values[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        state = self._writable()
+        state = self._load()
         with state.lock:
+            self._begin_writing(state)
             state.values[key] = value
 
     def __delitem__(self, key: str) -> None:
-        state = self._writable()
+        state = self._load()
         with state.lock:
+            self._begin_writing(state)
             state.values[key]  # a value that does not decode is not there
             del state.values[key]
 
@@ -98,7 +100,9 @@ class SessionMapping(MutableMapping[str, Any]):
 
         :raises KeyError: if there is neither.
         """
-        with self._writable().lock:
+        state = self._load()
+        with state.lock:
+            self._begin_writing(state)
             return super().pop(key, *default)
 
     def popitem(self) -> tuple[str, Any]:
@@ -106,8 +110,9 @@ class SessionMapping(MutableMapping[str, Any]):
 
         :raises KeyError: if the session is empty.
         """
-        state = self._writable()
+        state = self._load()
         with state.lock:
+            self._begin_writing(state)
             keys = list(state.values)
             if not keys:
                 raise KeyError("the session is empty")
@@ -116,19 +121,23 @@ class SessionMapping(MutableMapping[str, Any]):
     def update(self, other: Any = (), /, **values: Any) -> None:
         """Set the keys and values of a mapping, of pairs, and of the keyword arguments, as a dict does."""
         new = dict(other, **values)
-        state = self._writable()
+        state = self._load()
         with state.lock:
+            self._begin_writing(state)
             state.values.update(new)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the value of a key; if there is none, set the default and return it."""
-        with self._writable().lock:
+        state = self._load()
+        with state.lock:
+            self._begin_writing(state)
             return super().setdefault(key, default)
 
     def clear(self) -> None:
         """Drop the data and keep the session; :meth:`flush` ends it."""
-        state = self._writable()
+        state = self._load()
         with state.lock:
+            self._begin_writing(state)
             state.values.clear()
 
     def mutate(self, key: str, function: Callable[[Any], Any], default: Any = None) -> Any:
@@ -139,16 +148,18 @@ class SessionMapping(MutableMapping[str, Any]):
         :returns: the new value.
         :raises SerializationError: if the new value cannot be stored.
         """
-        state = self._writable()
+        state = self._load()
         with state.lock:
+            self._begin_writing(state)
             return state.values.mutate(key, function, default)
 
     # The way in, and what guards it
 
     def _load(self) -> State:
         state = self._state
-        if self._phase == FROZEN and (state is None or not state.is_loaded):
-            self._refuse_frozen()
+        if state is not None and state.is_loaded:
+            return state
+        self._refuse_frozen()
         if state is None:
             if self._phase == HEAD_SENT:
                 _log.warning("a session was first used after the head of its response: Vary could not be sent")
@@ -172,20 +183,15 @@ class SessionMapping(MutableMapping[str, Any]):
             self._state.store_failed = True
             raise
 
-    def _writable(self) -> State:
-        state = self._state
-        if state is None or not state.is_loaded:
-            state = self._load()
-        if self._phase == OPEN and not state.deleted:
-            state.is_written = True
-            return state
-        self._refuse_frozen()
-        if state.deleted:
-            raise SessionDeleted("the session was deleted in this request; flush() leaves one to write to")
-        if state.record is None and state.standing is Standing.NEW:
-            self._refuse_late("a new session")
+    def _begin_writing(self, state: State) -> None:
+        """Refuse what comes too late; under the lock, for the commit may have been waited for."""
+        if self._phase != OPEN or state.deleted:
+            self._refuse_frozen()
+            if state.deleted:
+                raise SessionDeleted("the session was deleted in this request; flush() leaves one to write to")
+            if state.record is None and state.standing is Standing.NEW:
+                self._refuse_late("a new session")
         state.is_written = True
-        return state
 
     def _refuse_frozen(self) -> None:
         if self._phase == FROZEN:

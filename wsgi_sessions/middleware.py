@@ -13,7 +13,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from .commit import CookieChange, commit, commit_late
 from .cookies.cookie import SessionCookie
 from .exceptions import RecordNotFound, SessionMissing, StoreError
-from .expiry import Expiry, OnSessionEnd
+from .expiry import Expiry, KeptEnd, OnSessionEnd
 from .headers import forbid_storing, set_cookie, vary_by_cookie
 from .mapping import FROZEN, HEAD_SENT
 from .presented import Presented, Standing, load_live
@@ -178,16 +178,22 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
         code = int(status[:3])
         if code >= 500 and session._state is not None and session._state.store_failed:
             raise StoreError("the application answered a store error with a server error")
-        change = commit(session, code)
-        session._phase = FROZEN if body_is_complete else HEAD_SENT
-        if session._state is None:
+        change = commit(session, code, FROZEN if body_is_complete else HEAD_SENT)
+        return self._with_session(headers, change)
+
+    def before_replacement(self, headers: Headers) -> Headers:
+        # What save() or flush() made durable before the failure is announced all the same.
+        return self._with_session(headers, commit(self.session, 503))
+
+    def _with_session(self, headers: Headers, change: CookieChange | None) -> Headers:
+        """Return the headers with what a response needs that may depend on its session."""
+        if self.session._state is None:
             return headers
         headers = vary_by_cookie(headers)
         if change is None:
             return headers
-        middleware = self.middleware
-        cookie_header = middleware._cookie_header(change, self.environ.get("wsgi.url_scheme", "http"))
-        return forbid_storing(set_cookie(headers, middleware.cookie.name, cookie_header))
+        cookie_header = self.middleware._cookie_header(change, self.environ.get("wsgi.url_scheme", "http"))
+        return forbid_storing(set_cookie(headers, self.middleware.cookie.name, cookie_header))
 
     def after_body(self) -> None:
         if self.status is not None:
@@ -225,7 +231,7 @@ class OpenSession(Session):
     @property
     def token(self) -> SessionToken | None:
         """The token, once saved, if it was made here; the secret of one that exists is not known to anybody."""
-        return self._load().token
+        return None if self._state is None else self._state.token
 
     def _adopt(self, presented: Presented) -> None:
         self._state = State(self._settings)
@@ -255,13 +261,15 @@ def open_session(
     What was changed is stored on a clean exit, or by ``save()``; after an exception nothing is.
 
     :param id: the public id of a stored session; a new one otherwise.
+    :param expiry: gives a stored session that has no policy of its own another end when it is used;
+        without it the stored end stays, and a new session ends like with OnSessionEnd().
     :raises RecordNotFound: if there is no live session of that id, or no more when it is stored.
     :raises StoreError: if the store failed.
     """
     settings = Settings(
         store,
         cookie=None,
-        expiry=OnSessionEnd() if expiry is None else expiry,
+        expiry=KeptEnd() if expiry is None else expiry,
         max_lifetime=max_lifetime,
         always_save=False,
         max_payload=max_payload,

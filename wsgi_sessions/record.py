@@ -34,6 +34,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(id={self.id!r}, expires={self.expires}, version={self.version})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("id", self.id), ("expires", self.expires), ("version", self.version)]
+
 
 class Envelope(msgspec.Struct, array_like=True, gc=False):
     """The decoded payload of a record.
@@ -59,6 +62,9 @@ class Envelope(msgspec.Struct, array_like=True, gc=False):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(id={self.id!r}, keys={len(self.data)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("id", self.id), ("keys", len(self.data))]
 
 
 class CorruptEnvelope(ValueError):

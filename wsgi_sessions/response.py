@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -54,6 +54,10 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
         """
         raise NotImplementedError
 
+    def before_replacement(self, headers: Headers) -> Headers:
+        """Return the headers to send with the response of another application. Must not raise."""
+        return headers
+
     def after_body(self) -> None:
         """Deal with what was done after the head had left; the body did not fail. Must not raise."""
         raise NotImplementedError
@@ -68,6 +72,9 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
 
     def __repr__(self) -> str:  # an application's start_response shows it too; the environ holds the cookie
         return f"<{type(self).__name__} {self.status!r}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("status", self.status)]
 
     def start_response(self, status: str, headers: Headers, exc_info: OptExcInfo | None = None, /) -> Write:
         """Keep the head; the application calls this."""
@@ -160,8 +167,14 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
         if application is None:
             return False
         self.is_sent = True
-        self.replacement = application(self.environ, self.server_start_response)
+        self.replacement = application(self.environ, self._start_replacement)
         return True
+
+    def _start_replacement(self, status: str, headers: Headers, exc_info: OptExcInfo | None = None, /) -> Write:
+        headers = self.before_replacement(headers)
+        if exc_info is None:
+            return self.server_start_response(status, headers)
+        return self.server_start_response(status, headers, exc_info)
 
 
 class _HeldBody:
@@ -182,6 +195,8 @@ class _HeldBody:
 
     def __next__(self) -> bytes:
         response = self._response
+        if self._is_replaced():  # by a write
+            return self._next_of_replacement()
         try:
             if self._items is None:
                 self._items = iter(self._body)
@@ -216,9 +231,11 @@ class _HeldBody:
             self._failed = True
             raise
         finally:
-            if self._response.is_sent and not self._failed:
-                self._response.after_body()
-            self._response.end()
+            try:
+                if self._response.is_sent and not self._failed:
+                    self._response.after_body()
+            finally:
+                self._response.end()
 
     def _release(self) -> None:
         """Send the head unless it is out, or the application has none: then the server complains."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import random
+from typing import Any
 
 import msgspec
 
 from . import clock
 from .exceptions import RecordExists, RecordNotFound, SessionTooLarge, StoreError, VersionConflict
+from .expiry import Expiry
 from .presented import Standing
 from .record import SCHEMA, Envelope, Record, seal
 from .settings import Settings
@@ -68,7 +70,7 @@ def _create(state: State) -> None:
     data = state.values.merged(state.values.changes())
     for _ in range(_CREATE_ATTEMPTS):
         token = SessionToken.generate()
-        dumped = None if state.own_expiry is None else state.own_expiry.dump()
+        dumped = _dumped(state.own_expiry)
         envelope = Envelope(SCHEMA, token.id, state.created, token.secret_hash(), None, 0, dumped, data)
         record = Record(token.id, _seal(settings, envelope), state.expires(clock.now()), 1, state.owner)
         try:
@@ -77,7 +79,7 @@ def _create(state: State) -> None:
             continue
         _settle(state, record, envelope, token)
         state.standing = Standing.NEW
-        state.announce = True
+        state.announce = state.token_is_new = True
         return
     raise StoreError(f"the store claims to hold {_CREATE_ATTEMPTS} ids that were just made up")
 
@@ -116,8 +118,11 @@ def _try_save(state: State, changed: dict[str, msgspec.Raw]) -> bool:
     secret_hash, previous_hash, replaced = stored.secret_hash, stored.previous_hash, stored.replaced
     if state.cycle or state.owner != before.owner:
         token = SessionToken.generate(before.id)
-        secret_hash, previous_hash, replaced = token.secret_hash(), secret_hash, now
-    dumped = None if state.own_expiry is None else state.own_expiry.dump()
+        if not state.token_is_new:
+            # A secret that was made in this request and never sent is nobody's previous one.
+            previous_hash, replaced = secret_hash, now
+        secret_hash = token.secret_hash()
+    dumped = _dumped(state.own_expiry)
     data = state.values.merged(changed)
     envelope = Envelope(SCHEMA, stored.id, stored.created, secret_hash, previous_hash, replaced, dumped, data)
     payload = _seal(state.settings, envelope)
@@ -128,12 +133,24 @@ def _try_save(state: State, changed: dict[str, msgspec.Raw]) -> bool:
     except RecordNotFound:
         state.close(f"changes to session {before.id} were dropped: it was ended elsewhere")
         return True
-    if token is not state.token or (token is not None and token.reissue):
+    except StoreError:
+        state.uncertain = payload, envelope, token
+        raise
+    _announce(state, saved, token)
+    _settle(state, saved, envelope, token)
+    return True
+
+
+def _announce(state: State, saved: Record, token: SessionToken | None) -> None:
+    """Note what the browser has to learn of a save that is about to be settled."""
+    before = state.record
+    assert before is not None
+    if token is not state.token:
+        state.announce = state.token_is_new = True
+    elif token is not None and token.reissue:
         state.announce = True
     elif saved.expires != before.expires or state.own_expiry is not state.stored_expiry:
         state.announce = state.announce or _has_new_max_age(state, before, saved)
-    _settle(state, saved, envelope, token)
-    return True
 
 
 def _has_new_max_age(state: State, before: Record, saved: Record) -> bool:
@@ -148,6 +165,8 @@ def _rebase(state: State) -> bool:
     """Carry the changes over to what another request has stored; False if there is nothing left to save."""
     before, expiry_is_new = state.record, state.own_expiry is not state.stored_expiry
     assert before is not None
+    if _happened(state, before):
+        return state.is_changed
     theirs = state.load_theirs()
     if theirs is None:
         return False
@@ -158,7 +177,34 @@ def _rebase(state: State) -> bool:
         state.owner = record.owner
     if not expiry_is_new:
         state.own_expiry = state.stored_expiry
-    return state.is_changed
+    if state.is_changed:
+        return True
+    # The other request has stored the same.
+    state.values.settle(envelope.data)
+    return False
+
+
+def _happened(state: State, before: Record) -> bool:
+    """Tell whether a save that seemed to fail is what is stored, and take it as done if so."""
+    uncertain, state.uncertain = state.uncertain, None
+    if uncertain is None:
+        return False
+    payload, envelope, token = uncertain
+    stored = state.settings.store.load(before.id)
+    if stored is None or stored.payload != payload:
+        return False
+    _announce(state, stored, token)
+    own_expiry = state.own_expiry
+    state.take_terms(stored, envelope)
+    state.token = token
+    state.cycle = False
+    state.own_expiry = state.stored_expiry if _dumped(own_expiry) == envelope.expiry else own_expiry
+    state.values.settle_uncertain(envelope.data)
+    return True
+
+
+def _dumped(expiry: Expiry | None) -> list[Any] | None:
+    return None if expiry is None else expiry.dump()
 
 
 def _settle(state: State, record: Record, envelope: Envelope, token: SessionToken | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from . import clock
-from .exceptions import SerializationError
+from .exceptions import SerializationError, StoreError
 from .expiry import Expiry, to_datetime
 from .mapping import SessionMapping
 from .saving import persist
@@ -65,8 +65,9 @@ class Session(SessionMapping):
     @owner.setter
     def owner(self, owner: str | None) -> None:
         _check_owner(owner)
-        state = self._writable()
+        state = self._load()
         with state.lock:
+            self._begin_writing(state)
             if owner != state.owner:
                 self._refuse_late("a new owner")
                 state.owner = owner
@@ -85,8 +86,9 @@ class Session(SessionMapping):
     def expiry(self, expiry: Expiry | None) -> None:
         if expiry is not None:
             check_expiry(expiry)
-        state = self._writable()
+        state = self._load()
         with state.lock:
+            self._begin_writing(state)
             if state.policy.persistent or (expiry or self._settings.expiry).persistent:
                 self._refuse_late("a new expiry")
             # The same object stands for no change.
@@ -97,7 +99,7 @@ class Session(SessionMapping):
         """When it ends if nothing more happens, an aware UTC datetime."""
         state = self._load()
         with state.lock:
-            return to_datetime(state.expires(clock.now()))
+            return to_datetime(state.expires(clock.now(), only_read=not self.is_modified))
 
     @property
     def expiry_age(self) -> timedelta:
@@ -105,7 +107,7 @@ class Session(SessionMapping):
         state = self._load()
         with state.lock:
             now = clock.now()
-            return timedelta(milliseconds=max(0, state.expires(now) - now))
+            return timedelta(milliseconds=max(0, state.expires(now, only_read=not self.is_modified) - now))
 
     @property
     def is_loaded(self) -> bool:
@@ -134,12 +136,21 @@ class Session(SessionMapping):
     def save(self) -> None:
         """Store it now. What this made durable is announced to the browser whatever the status.
 
+        If another request was faster, its values take the place of those that were not changed
+        here, also of lists and dictionaries that were read: read them again afterwards.
+
         :raises SerializationError: if a value cannot be stored.
         :raises SessionTooLarge: if all of them together are over the limit.
         """
-        state = self._writable()
+        state = self._load()
         with state.lock:
-            self._ask_store(lambda: persist(state))
+            self._begin_writing(state)
+            try:
+                persist(state)
+            except StoreError:
+                state.save_failed = state.store_failed = True
+                raise
+            state.save_failed = False
 
     def load(self) -> None:
         """Forget what was changed since it was loaded or saved, and read it again."""
@@ -147,29 +158,32 @@ class Session(SessionMapping):
             self._load()
             return
         state = self._load()
-        self._refuse_frozen()
         with state.lock:
+            self._refuse_frozen()
             self._ask_store(lambda: state.read_again(self._cookie_header))
 
     def flush(self) -> None:
         """End it now and start over, empty and under a new id: call this at logout."""
         state = self._load()
-        self._refuse_frozen()
         with state.lock:
+            self._refuse_frozen()
             self._ask_store(state.end)
 
     def delete(self) -> None:
         """End it now; writing to it afterwards raises SessionDeleted."""
-        self.flush()
-        self._load().deleted = True
+        state = self._load()
+        with state.lock:
+            self.flush()
+            state.deleted = True
 
     def cycle_id(self) -> None:
         """Give it a new token when it is saved and keep the data: call this at login.
 
         The public id, which opens nothing, stays. If the response fails, so does the old token.
         """
-        state = self._writable()
+        state = self._load()
         with state.lock:
+            self._begin_writing(state)
             self._refuse_late("a new token")
             state.cycle = True
 

@@ -42,6 +42,12 @@ class State:
     is_written = False
     #: A token, or a new Max-Age for it, is durable and waits to be sent.
     announce = False
+    #: The token was made for this request, and the browser does not have it yet.
+    token_is_new = False
+    #: The store failed in a save, and nobody knows whether it happened: what was to be saved.
+    uncertain: tuple[bytes, Envelope, SessionToken | None] | None = None
+    #: A failed save was raised to the application, which knows since then.
+    save_failed = False
     #: None, like the envelope, for a session that is not stored.
     record: Record | None = None
     envelope: Envelope | None = None
@@ -87,8 +93,9 @@ class State:
     def become_new(self, standing: Standing) -> None:
         """Forget everything about the session and become an empty one without a record."""
         self.record = self.envelope = self.token = self.owner = self.own_expiry = self.stored_expiry = None
-        self.cycle = False
+        self.cycle = self.token_is_new = False
         self.is_new = True
+        self.uncertain = None
         self.adopt(Presented(standing=standing))
 
     def take_terms(self, record: Record, envelope: Envelope) -> None:
@@ -103,13 +110,13 @@ class State:
         :raises StoreError: if the store failed.
         """
         if self.record is not None:
-            was_new, token = self.is_new, self.token
+            was_new, token, token_is_new = self.is_new, self.token, self.token_is_new
             theirs = self.load_theirs()
             if theirs is not None:
                 self.become_new(Standing.NEW)
                 self.adopt(Presented(*theirs, token))
-                self.is_new = was_new
-        elif self.ended:
+                self.is_new, self.token_is_new = was_new, token_is_new
+        elif self.ended or self.standing is Standing.CLOSED:
             self.become_new(self.standing)
         else:
             self.become_new(self.standing)
@@ -138,6 +145,8 @@ class State:
         """Let go of a record that is no longer ours: nothing more is stored or announced for this request."""
         _log.warning(reason)
         self.announce = False
+        # The cookie may belong to a newer login by now: it is not ours to remove.
+        self.presented = False
         self.become_new(Standing.CLOSED)
 
     def end(self) -> None:

@@ -11,7 +11,7 @@ import re
 from binascii import b2a_base64
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -63,6 +63,9 @@ class SessionToken(msgspec.Struct, frozen=True, gc=False):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(id={self.id!r}, secret=...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("id", self.id)]
 
 
 def _url_safe(part: bytes) -> str:

@@ -10,26 +10,18 @@ from __future__ import annotations
 import logging
 from _thread import RLock
 from collections.abc import Callable, Iterator
-from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from . import codec
 from .exceptions import SerializationError
+from .mutations import Mutations, fresh
 
 _log = logging.getLogger("wsgi_sessions.security")
 
 _TEXT = frozenset((str,))
-
-
-class _Mutations(NamedTuple):
-    """What ``mutate`` did to a key, so that it can be done again to another's value."""
-
-    steps: list[tuple[Callable[[Any], Any], Any]]
-    #: The encoding after the last step; if it is another by now, the key was also changed by hand.
-    result: bytes
 
 
 class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session makes one, in a third of the time
@@ -50,7 +42,7 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
     watched: dict[str, None] = {}
     # Keys of what was loaded that are there no more.
     removed: set[str] = set()
-    mutations: dict[str, _Mutations] = {}
+    mutations: dict[str, Mutations] = {}
     cleared: bool = False
 
     @property
@@ -63,6 +55,9 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.data)} keys)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("keys", len(self.data))]
 
     def __getitem__(self, key: str) -> Any:
         encoded = self.data[key]
@@ -153,11 +148,11 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         """Put ``function(value)`` in the place of a value, ready to do it again after a conflict."""
         replayable = self._is_own_work(key)
         steps = self.mutations[key].steps if key in self.mutations else []
-        value = function(self.copy_of(key) if key in self else _fresh(default))
+        value = function(self.copy_of(key) if key in self else fresh(default))
         encoded = _encode(key, value)
         self[key] = value
         if replayable:
-            self.mutations[key] = _Mutations([*steps, (function, default)], encoded)
+            self.mutations[key] = Mutations([*steps, (function, default)], encoded)
         return value
 
     def changes(self) -> dict[str, Raw]:
@@ -196,6 +191,13 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         data = self.data
         self.watched = {key: None for key in self.watched if type(data[key]) in codec.MUTABLE}
 
+    def settle_uncertain(self, stored: dict[str, Raw]) -> None:
+        """Take a save as done that seemed to have failed; what was changed since is still to be saved."""
+        self.loaded = stored
+        self.removed = {key for key in self.removed if key in stored}
+        self.mutations = {}
+        self.cleared = False
+
     def rebase(self, theirs: dict[str, Raw]) -> None:
         """Carry the changes over to what another request has stored meanwhile.
 
@@ -212,21 +214,20 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
             # Changed by nobody: the object that the application may hold stays in its place.
             if key in self.loaded and bytes(theirs[key]) == bytes(self.loaded[key]):
                 data[key] = self.data[key]
+        mutations: dict[str, Mutations] = {}
         for key in ours:
-            data[key] = self._carry_over(key, theirs.get(key))
+            made = self.mutations.get(key)
+            if made is not None and made.result == _encode(key, self.data[key]):
+                data[key] = made.replay(theirs.get(key))
+                mutations[key] = made._replace(result=_encode(key, data[key]))
+            else:
+                data[key] = self.data[key]
+        # Only now: a function that raised has left everything as it was.
         self.data = data
         self.loaded = theirs
+        self.mutations = mutations
         self.removed = set(theirs.keys() - data.keys())
         self.watched = ours | {key: None for key, value in data.items() if type(value) in codec.MUTABLE}
-
-    def _carry_over(self, key: str, theirs: Raw | None) -> Any:
-        """Return the value of a key that was changed here, above what another has stored."""
-        mutations = self.mutations.get(key)
-        if mutations is None or mutations.result != _encode(key, self.data[key]):
-            return self.data[key]
-        value = _replay(mutations, theirs)
-        self.mutations[key] = mutations._replace(result=_encode(key, value))
-        return value
 
     def _is_own_work(self, key: str) -> bool:
         """Tell whether nothing but ``mutate`` has changed the key so far."""
@@ -244,8 +245,8 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         if self.data.get(key) is not encoded:
             return
         _log.error("a value of the session does not decode and is left out: %r", key)
-        # From both, so that a mere read does not look like a removal.
-        del self.data[key], self.loaded[key]
+        # It stays among what was loaded, and so in the store: a newer version may be able to read it.
+        del self.data[key]
 
 
 def _encode(key: str, value: Any) -> bytes:
@@ -258,24 +259,6 @@ def _encode(key: str, value: Any) -> bytes:
 def _at(key: str, error: SerializationError) -> SerializationError:
     """Return the error of a value with the whole path to it, which is not worth forming before it is needed."""
     return SerializationError(error.reason, f"session[{key!r}]{error.path}")
-
-
-def _replay(mutations: _Mutations, theirs: Raw | None) -> Any:
-    absent, value = theirs is None, None
-    if theirs is not None:
-        try:
-            value = codec.decode(theirs)
-        except ValueError:
-            absent = True
-    for function, default in mutations.steps:
-        value = function(_fresh(default) if absent else value)
-        absent = False
-    return value
-
-
-def _fresh(default: Any) -> Any:
-    """Return a default that a function may change in place and still be given again, unchanged."""
-    return deepcopy(default) if type(default) in codec.MUTABLE else default
 
 
 def _is_assignable(new: dict[str, Any]) -> bool:
