@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import re
 import shutil
@@ -135,6 +136,8 @@ def _wait_for(port: int) -> None:
 
 def application() -> Application:
     """Return what gunicorn serves: every page of every system, by its path."""
+    # The cookie is Secure, and wrk speaks http: a warning that is of no use here.
+    logging.getLogger("wsgi_sessions").setLevel(logging.ERROR)
     folder = Path(os.environ["BENCHMARK_FOLDER"])
     known = systems.all_systems(folder)
     pages: dict[str, Application] = {}
