@@ -11,7 +11,6 @@ import os
 import re
 from base64 import urlsafe_b64encode
 from binascii import a2b_base64
-from collections.abc import Sequence
 from typing import ClassVar
 
 try:
@@ -23,8 +22,7 @@ except ImportError as error:
     raise ImportError("EncryptedCookie needs cryptography: pip install wsgi-sessions[encrypted]") from error
 
 from ..token import SessionToken
-from .cookie import SessionCookie
-from .keys import check_keys, fingerprint
+from .keyed import KeyedCookie
 
 # Bytes; the length for which AES-GCM is specified (NIST SP 800-38D 8.2).
 _NONCE_LENGTH = 12
@@ -34,7 +32,7 @@ _is_canonical = re.compile(r"[A-Za-z0-9_-]{97}[AQgw]").fullmatch
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
-class EncryptedCookie(SessionCookie):
+class EncryptedCookie(KeyedCookie):
     """A cookie with the token in AES-256-GCM, authenticated with the cookie's name.
 
     Nothing else is accepted, whether plain or signed: turning it on ends the
@@ -53,32 +51,9 @@ class EncryptedCookie(SessionCookie):
     # 12 bytes of nonce, 45 of token and 16 of tag in base64url.
     _value_length: ClassVar[int] = 98
 
-    def __init__(
-        self,
-        keys: Sequence[str | bytes],
-        name: str = "id",
-        *,
-        path: str = "/",
-        domain: str | None = None,
-        secure: bool = True,
-        http_only: bool = True,
-        same_site: str = "Lax",
-        partitioned: bool = False,
-    ) -> None:
-        checked = check_keys(keys)
-        super().__init__(
-            name,
-            path=path,
-            domain=domain,
-            secure=secure,
-            http_only=http_only,
-            same_site=same_site,
-            partitioned=partitioned,
-        )
-        object.__setattr__(self, "_keyring", fingerprint(checked))
-        # Newest first, the order in which they are tried.
-        self._ciphers = tuple(_cipher(key) for key in reversed(checked))
-        self._bound_to = name.encode()
+    def _use_keys(self, newest_first: tuple[bytes, ...]) -> None:
+        self._ciphers = tuple(_cipher(key) for key in newest_first)
+        self._bound_to = self.name.encode()
 
     def _wrap(self, token: SessionToken) -> str:
         nonce = os.urandom(_NONCE_LENGTH)

@@ -10,19 +10,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from binascii import b2a_base64
-from collections.abc import Sequence
 from typing import ClassVar
 
 from itsdangerous import Signer
 
 from ..token import SessionToken
-from .cookie import SessionCookie
-from .keys import check_keys, fingerprint
+from .keyed import KeyedCookie
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
-class SignedCookie(SessionCookie):
+class SignedCookie(KeyedCookie):
     """A cookie with the token and its HMAC-SHA256, as itsdangerous writes it.
 
     The signature is bound to this package and to the cookie's name. Nothing
@@ -41,31 +39,8 @@ class SignedCookie(SessionCookie):
     # The token, a dot, and 32 bytes in base64url.
     _value_length: ClassVar[int] = 45 + 1 + 43
 
-    def __init__(
-        self,
-        keys: Sequence[str | bytes],
-        name: str = "id",
-        *,
-        path: str = "/",
-        domain: str | None = None,
-        secure: bool = True,
-        http_only: bool = True,
-        same_site: str = "Lax",
-        partitioned: bool = False,
-    ) -> None:
-        checked = check_keys(keys)
-        super().__init__(
-            name,
-            path=path,
-            domain=domain,
-            secure=secure,
-            http_only=http_only,
-            same_site=same_site,
-            partitioned=partitioned,
-        )
-        object.__setattr__(self, "_keyring", fingerprint(checked))
-        # Newest first, the order in which they are tried.
-        self._codes = tuple(_keyed_code(key, name) for key in reversed(checked))
+    def _use_keys(self, newest_first: tuple[bytes, ...]) -> None:
+        self._codes = tuple(_keyed_code(key, self.name) for key in newest_first)
 
     def _wrap(self, token: SessionToken) -> str:
         value = token.value
