@@ -701,3 +701,25 @@ def test_after_a_write_that_became_a_503_nobody_asks_for_the_bodys_items() -> No
     seen.clear()
     Exchange(SessionMiddleware(app, store), make_environ()).close()
     assert seen == ["closed"]
+
+
+def test_a_session_stays_frozen_when_error_app_answers_late() -> None:
+    """An error_app may be a generator, which starts its response only when the server asks for its first item."""
+    store = RecordingStore()
+    seen: list[Session] = []
+
+    def error_app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("503 Soon", [("Content-Type", "text/plain")])
+        yield b"soon"
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        session = get_session(environ)
+        seen.append(session)
+        session["a"] = 1
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"page"]
+
+    store.fail("create")
+    assert call(SessionMiddleware(app, store, error_app=error_app)).status == 503
+    with pytest.raises(SessionFrozen):
+        seen[0]["b"] = 2

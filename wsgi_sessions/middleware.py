@@ -183,7 +183,8 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
 
     def before_replacement(self, headers: Headers) -> Headers:
         # What save() or flush() made durable before the failure is announced all the same.
-        return self._with_session(headers, commit(self.session, 503))
+        # An error_app may start late, when the session is frozen already.
+        return self._with_session(headers, commit(self.session, 503, max(self.session._phase, HEAD_SENT)))
 
     def _with_session(self, headers: Headers, change: CookieChange | None) -> Headers:
         """Return the headers with what a response needs that may depend on its session."""
