@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 from .conversion import convert
 from .exceptions import HeadersSent, SessionDeleted, SessionFrozen, StoreError
-from .presented import Standing, find_presented
+from .presented import Standing
 from .settings import Settings
 from .state import State
 
@@ -168,11 +168,10 @@ class SessionMapping(MutableMapping[str, Any]):
         with state.lock:
             if not state.is_loaded:
                 try:
-                    state.adopt(find_presented(self._settings, self._cookie_header))
+                    state.read(self._cookie_header)
                 except StoreError:
                     state.store_failed = True
                     raise
-                state.presented = state.record is not None
         return state
 
     def _ask_store(self, action: Callable[[], None]) -> None:

@@ -243,7 +243,7 @@ class OpenSession(Session):
         if state is None or not state.is_loaded:
             return
         with state.lock:
-            self._ask_store(lambda: persist(state))
+            persist(state)
             if state.standing is Standing.CLOSED:
                 raise RecordNotFound("the session was ended or taken over while it was open; the changes are lost")
 

@@ -97,17 +97,13 @@ class Session(SessionMapping):
     @property
     def expiry_date(self) -> datetime:
         """When it ends if nothing more happens, an aware UTC datetime."""
-        state = self._load()
-        with state.lock:
-            return to_datetime(state.expires(clock.now(), only_read=not self.is_modified))
+        return to_datetime(self._expires(clock.now()))
 
     @property
     def expiry_age(self) -> timedelta:
         """How long it lives if nothing more happens; never negative."""
-        state = self._load()
-        with state.lock:
-            now = clock.now()
-            return timedelta(milliseconds=max(0, state.expires(now, only_read=not self.is_modified) - now))
+        now = clock.now()
+        return timedelta(milliseconds=max(0, self._expires(now) - now))
 
     @property
     def is_loaded(self) -> bool:
@@ -186,6 +182,11 @@ class Session(SessionMapping):
             self._begin_writing(state)
             self._refuse_late("a new token")
             state.cycle = True
+
+    def _expires(self, now: int) -> int:
+        state = self._load()
+        with state.lock:
+            return state.expires(now, only_read=not self.is_modified)
 
     def __repr__(self) -> str:
         state = self._state

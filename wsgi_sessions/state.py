@@ -66,6 +66,14 @@ class State:
         self.settings = settings
         self.lock = RLock()
 
+    def read(self, cookie_header: str) -> None:
+        """Become what a request presents; only for a state that is new itself, or was made so again.
+
+        :raises StoreError: if the store cannot tell; asking again asks it again.
+        """
+        self.adopt(find_presented(self.settings, cookie_header))
+        self.presented = self.record is not None
+
     def adopt(self, presented: Presented) -> None:
         """Become what a request presented: a live session without any change to it, or a new one.
 
@@ -120,8 +128,7 @@ class State:
             self.become_new(self.standing)
         else:
             self.become_new(self.standing)
-            self.adopt(find_presented(self.settings, cookie_header))
-            self.presented = self.record is not None
+            self.read(cookie_header)
 
     def load_theirs(self) -> tuple[Record, Envelope] | None:
         """Return what is stored now, or close the session if it is no longer ours.

@@ -81,9 +81,9 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         return value
 
     def __contains__(self, key: object) -> bool:
-        if type(self.data.get(key)) is Raw:  # type: ignore[call-overload]
+        if type(self.data.get(key)) is Raw:  # type: ignore[call-overload]  # any object may be asked for
             try:
-                self[key]  # type: ignore[index]
+                self[key]  # type: ignore[index]  # it is a str: it was found
             except KeyError:
                 return False
         return key in self.data

@@ -22,7 +22,7 @@ from .base import renew_after_fork
 try:
     import fcntl
 except ImportError:  # not POSIX
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # the constructor looks for this
 
 # Seconds between two attempts: from about what a save takes to a tenth of what a user notices.
 _FIRST_PAUSE = 0.0005
