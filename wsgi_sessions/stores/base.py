@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Protocol
+from typing import Protocol
 from weakref import WeakSet
 
 import msgspec
 
-from ..exceptions import RecordNotFound, VersionConflict
+from ..exceptions import RecordExists, RecordNotFound, VersionConflict
 from ..record import Record
 
 
@@ -28,14 +28,16 @@ class SessionStore(ABC):
     survive ``fork`` (gunicorn's ``--preload``).
     """
 
+    # A store that is made of others sets these for itself.
+
     #: ``save`` compares the version and swaps in one step.
-    atomic: ClassVar[bool] = True
+    atomic: bool = True
     #: Other processes see the same records.
-    shared: ClassVar[bool] = False
+    shared: bool = False
     #: ``scan`` and ``find_by_owner`` work.
-    enumerable: ClassVar[bool] = True
+    enumerable: bool = True
     #: The backend drops expired records by itself; ``delete_expired`` has nothing to return.
-    expires_itself: ClassVar[bool] = False
+    expires_itself: bool = False
 
     @abstractmethod
     def create(self, record: Record) -> None:
@@ -80,7 +82,7 @@ class SessionStore(ABC):
         """
         record = self.load(id)
         if record is None:
-            raise RecordNotFound(f"no live record {id!r}")
+            raise not_live(id)
         if record.version != version:
             return False
         try:
@@ -105,6 +107,21 @@ class SessionStore(ABC):
         """Give back what the store holds open; it may be used again afterwards."""
 
 
+def taken(id: str) -> RecordExists:
+    """Return the error of a creation whose id is not free."""
+    return RecordExists(f"there is a record {id!r} already")
+
+
+def not_live(id: str) -> RecordNotFound:
+    """Return the error of a record that is gone or has expired."""
+    return RecordNotFound(f"no live record {id!r}")
+
+
+def overtaken(record: Record, stored_version: int) -> VersionConflict:
+    """Return the error of a save that another one came before."""
+    return VersionConflict(f"record {record.id!r} is at version {stored_version}, not {record.version}")
+
+
 class SurvivesFork(Protocol):
     """Something that holds locks or threads, which a forked child must not inherit."""
 
@@ -112,7 +129,21 @@ class SurvivesFork(Protocol):
         """Renew them; called in the child, before anything else runs there."""
 
 
+class PausesForFork(Protocol):
+    """Something that must not be in use, or not even open, while its process forks."""
+
+    def _before_fork(self) -> None:
+        """Let nobody use it until one of the calls below; called in the thread that forks."""
+
+    def _after_fork_in_parent(self) -> None:
+        """Let it be used again."""
+
+    def _after_fork_in_child(self) -> None:
+        """Let it be used again, in the child."""
+
+
 _survivors: WeakSet[SurvivesFork] = WeakSet()
+_paused: WeakSet[PausesForFork] = WeakSet()
 
 
 def renew_after_fork(survivor: SurvivesFork) -> None:
@@ -120,10 +151,30 @@ def renew_after_fork(survivor: SurvivesFork) -> None:
     _survivors.add(survivor)
 
 
+def pause_for_fork(pauses: PausesForFork) -> None:
+    """Have its methods called around every fork as long as it lives.
+
+    Where a server forks without Python's knowledge, only the child's call comes.
+    """
+    _paused.add(pauses)
+
+
+def _pause_all() -> None:
+    for paused in list(_paused):
+        paused._before_fork()
+
+
+def _resume_all() -> None:
+    for paused in list(_paused):
+        paused._after_fork_in_parent()
+
+
 def _renew_all() -> None:
     for survivor in list(_survivors):
         survivor._after_fork()
+    for paused in list(_paused):
+        paused._after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(before=_pause_all, after_in_parent=_resume_all, after_in_child=_renew_all)

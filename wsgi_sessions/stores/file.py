@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
-from functools import wraps
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Literal
 
 import msgspec
 
 from .. import clock
-from ..exceptions import RecordExists, RecordNotFound, SessionTooLarge, StoreError, VersionConflict
+from ..exceptions import RecordNotFound, SessionTooLarge, StoreError
 from ..record import Record
+from ._arguments import checked_durability, checked_path, checked_seconds
+from ._edge import raises_store_error
 from ._file_folder import READ, READ_AND_WRITE, Folder, make_folder, open_folder, refuse_hostile, sync_parent, write_all
 from ._file_format import EXPIRY_OFFSET, CorruptFile, Summary, file_name, pack, pack_expiry
 from ._file_lock import ShardLocks
 from ._file_sweep import live_summaries, remove_expired
-from .base import SessionStore
+from .base import SessionStore, not_live, overtaken, taken
 
 # One for each value of the first byte of the name. A million records make directories of 4,000 files.
 _SHARDS = 256
@@ -34,24 +35,6 @@ _MAX_PAYLOAD = 16 * 1024 * 1024
 
 _log = logging.getLogger("wsgi_sessions")
 _security_log = logging.getLogger("wsgi_sessions.security")
-
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
-
-
-def _raises_store_error(
-    method: Callable[Concatenate[FileStore, _Parameters], _Result],
-) -> Callable[Concatenate[FileStore, _Parameters], _Result]:
-    """Let every OSError leave a method as StoreError."""
-
-    @wraps(method)
-    def at_the_edge(self: FileStore, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        try:
-            return method(self, *args, **kwargs)
-        except OSError as error:
-            raise StoreError(f"{method.__name__} failed in {self.directory}: {error}") from error
-
-    return at_the_edge
 
 
 class FileStore(SessionStore):
@@ -79,32 +62,21 @@ class FileStore(SessionStore):
         max_payload: int = _MAX_PAYLOAD,
         lock_timeout: timedelta = timedelta(seconds=2),
     ) -> None:
-        path = os.fspath(directory)
-        if not isinstance(path, str):
-            raise TypeError("directory must be a str or a pathlib.Path, not bytes")
-        if not path or "\0" in path:
-            raise ValueError("directory must name a directory, such as '/var/lib/myapp/sessions'")
-        if durability not in ("process", "power"):
-            raise ValueError(f"durability must be 'process' or 'power', not {durability!r}")
         if not isinstance(max_payload, int):
             raise TypeError(f"max_payload must be a number of bytes, not {max_payload!r}")
         if max_payload < 1:
             raise ValueError("max_payload must be at least 1 byte")
-        if not isinstance(lock_timeout, timedelta):
-            raise TypeError(f"lock_timeout must be a timedelta such as timedelta(seconds=2), not {lock_timeout!r}")
-        if lock_timeout <= timedelta(0):
-            raise ValueError("lock_timeout must be positive, such as timedelta(seconds=2)")
-        #: Absolute, and without a slash at the end, which would follow a symbolic link.
-        self.directory = os.path.abspath(path)
-        self._is_synced = durability == "power"
+        #: Absolute.
+        self.directory = checked_path("directory", directory, "/var/lib/myapp/sessions")
+        self._is_synced = checked_durability(durability)
         self._max_payload = max_payload
-        self._locks = ShardLocks(lock_timeout.total_seconds())
+        self._locks = ShardLocks(checked_seconds("lock_timeout", lock_timeout))
         # None before the first use and after close().
         self._root: Folder | None = None
         # The shard at which the next call of delete_expired begins.
         self._next_shard = 0
 
-    @_raises_store_error
+    @raises_store_error(OSError)
     def create(self, record: Record) -> None:
         """Insert a new record; see :meth:`SessionStore.create`.
 
@@ -119,11 +91,11 @@ class FileStore(SessionStore):
                 try:
                     shard.link(temporary, name)
                 except FileExistsError:
-                    raise RecordExists(f"there is a record {record.id!r} already") from None
+                    raise taken(record.id) from None
             self._sync(shard)
             self._sync(root)
 
-    @_raises_store_error
+    @raises_store_error(OSError)
     def load(self, id: str) -> Record | None:
         """Return the live record or None; see :meth:`SessionStore.load`."""
         name = file_name(id)
@@ -139,7 +111,7 @@ class FileStore(SessionStore):
         os.close(descriptor)
         return record if record.expires > clock.now() else None
 
-    @_raises_store_error
+    @raises_store_error(OSError)
     def save(self, record: Record) -> Record:
         """Replace the record of the same version; see :meth:`SessionStore.save`.
 
@@ -154,12 +126,12 @@ class FileStore(SessionStore):
                 stored, descriptor = self._open_live(shard, record.id, READ)
                 os.close(descriptor)
                 if stored.version != record.version:
-                    raise VersionConflict(f"record {record.id!r} is at version {stored.version}, not {record.version}")
+                    raise overtaken(record, stored.version)
                 shard.replace(temporary, name)
             self._sync(shard)
         return saved
 
-    @_raises_store_error
+    @raises_store_error(OSError)
     def touch(self, id: str, version: int, expires: int) -> bool:
         """Move only the expiry; see :meth:`SessionStore.touch`."""
         with self._shard(id) as shard, self._locks.hold(shard):
@@ -172,7 +144,7 @@ class FileStore(SessionStore):
                 os.close(descriptor)
         return True
 
-    @_raises_store_error
+    @raises_store_error(OSError)
     def delete(self, id: str) -> None:
         """Remove the record if there is one."""
         with suppress(RecordNotFound), self._shard(id) as shard:
@@ -182,7 +154,7 @@ class FileStore(SessionStore):
             # Also if nothing was there: the delete that removed it may have failed here.
             self._sync(shard)
 
-    @_raises_store_error
+    @raises_store_error(OSError)
     def delete_expired(self, limit: int = 500) -> list[Record]:
         """Remove at most ``limit`` expired records and return them; none if all shards hold none.
 
@@ -242,7 +214,7 @@ class FileStore(SessionStore):
         try:
             return open_folder(file_name(id)[:2], self._current_root())
         except FileNotFoundError:
-            raise RecordNotFound(f"no live record {id!r}") from None
+            raise not_live(id) from None
 
     def _pack(self, record: Record) -> bytes:
         if len(record.payload) > self._max_payload:
@@ -260,10 +232,10 @@ class FileStore(SessionStore):
         except (FileNotFoundError, CorruptFile) as error:
             if isinstance(error, CorruptFile):
                 _security_log.warning("corrupt record %r: %s", id, error)
-            raise RecordNotFound(f"no live record {id!r}") from None
+            raise not_live(id) from None
         if record.expires <= clock.now():
             os.close(descriptor)
-            raise RecordNotFound(f"no live record {id!r}")
+            raise not_live(id)
         return record, descriptor
 
     def _load_locked(self, id: str) -> Record | None:

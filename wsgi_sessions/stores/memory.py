@@ -9,9 +9,9 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from .. import clock
-from ..exceptions import RecordExists, RecordNotFound, StoreError, VersionConflict
+from ..exceptions import StoreError
 from ..record import Record
-from .base import SessionStore, renew_after_fork
+from .base import SessionStore, not_live, overtaken, renew_after_fork, taken
 
 # A write removes this many long-expired records, twice what a create adds: what nobody sweeps still shrinks.
 _REMOVED_PER_WRITE = 2
@@ -51,7 +51,7 @@ class MemoryStore(SessionStore):
         with self._lock:
             self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE, _LOOKS_PER_WRITE)
             if record.id in self._records:
-                raise RecordExists(f"there is a record {record.id!r} already")
+                raise taken(record.id)
             self._make_room(now)
             # The entry first: a fork in between leaves a stale entry, never a record without one.
             heappush(self._heap, (record.expires, record.id))
@@ -71,7 +71,7 @@ class MemoryStore(SessionStore):
         with self._lock:
             stored = self._live(record.id, now)
             if stored.version != record.version:
-                raise VersionConflict(f"record {record.id!r} is at version {stored.version}, not {record.version}")
+                raise overtaken(record, stored.version)
             crowded = self._replace(stored, saved)
             if self._heap and self._heap[0][0] <= now - _LEFT_TO_SWEEPER:
                 self._remove_expired(now - _LEFT_TO_SWEEPER, _REMOVED_PER_WRITE, _LOOKS_PER_WRITE)
@@ -122,7 +122,7 @@ class MemoryStore(SessionStore):
     def _live(self, id: str, now: int) -> Record:
         stored = self._records.get(id)
         if stored is None or stored.expires <= now:
-            raise RecordNotFound(f"no live record {id!r}")
+            raise not_live(id)
         return stored
 
     def _replace(self, stored: Record, renewed: Record) -> bool:
