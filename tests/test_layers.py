@@ -34,9 +34,17 @@ PLUG_INS = {
 }
 REQUIRED = {"werkzeug", "itsdangerous", "cachelib", "msgspec"}
 #: Optional clients, each in the module named after it.
-EXTRAS = {"cookies/encrypted": {"cryptography"}}
+EXTRAS = {
+    "cookies/encrypted": {"cryptography"},
+    "stores/_memcached": {"pymemcache"},
+    **dict.fromkeys(("stores/redis", "stores/_redis_connections"), {"redis"}),
+    **dict.fromkeys(
+        ("stores/sql", "stores/_sql_database", "stores/_sql_engine", "stores/_sql_schema", "stores/_sql_statements"),
+        {"sqlalchemy"},
+    ),
+}
 #: Imported inside of a function, when a value of theirs turns up.
-LAZY = {"codec": {"markupsafe"}}
+LAZY = {"codec": {"markupsafe"}, "stores/_sql_engine": {"psycopg"}}
 #: These stand in for the clock, and wait for real processes.
 READS_TIME = {"clock", "testing/clock", "testing/parallel"}
 LONGEST = 300
@@ -169,7 +177,7 @@ class TestImport:
         """What werkzeug itself needs, such as markupsafe, is not optional."""
         code = """
 import sys
-import werkzeug.exceptions, werkzeug.datastructures, werkzeug.http, itsdangerous, msgspec
+import werkzeug.exceptions, werkzeug.datastructures, werkzeug.http, itsdangerous, msgspec, cachelib
 before = set(sys.modules)
 import wsgi_sessions
 new = {name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)

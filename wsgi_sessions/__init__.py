@@ -29,13 +29,19 @@ from .middleware import SessionMiddleware, get_session, open_session
 from .record import Record
 from .session import Session
 from .stores.base import SessionStore
+from .stores.cachelib import CachelibStore
+from .stores.caching import CachingStore
 from .stores.file import FileStore
 from .stores.memory import MemoryStore
+from .stores.sqlite import SQLiteStore
+from .stores.url import store_from_url
 from .sweeper import Sweeper
 from .token import SessionToken
 
 __all__ = [
     "AtDateTime",
+    "CachelibStore",
+    "CachingStore",
     "FileStore",
     "HeadersSent",
     "MemoryStore",
@@ -44,6 +50,7 @@ __all__ = [
     "Record",
     "RecordExists",
     "RecordNotFound",
+    "SQLiteStore",
     "SerializationError",
     "Session",
     "SessionCookie",
@@ -61,4 +68,5 @@ __all__ = [
     "VersionConflict",
     "get_session",
     "open_session",
+    "store_from_url",
 ]

@@ -1,0 +1,154 @@
+"""A cachelib cache as a keeper of bytes: nothing is pickled, and every failure is an exception.
+
+cachelib pickles what it stores, and runs what it finds: whoever can write to the
+server could run code here. Bytes need no pickle, so the cache is used through a
+copy of it that stores them as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import IO, Any
+
+from cachelib import BaseCache, FileSystemCache, RedisCache, SimpleCache
+
+from ..exceptions import StoreError
+from ._fork_guard import ForkGuard
+from .base import renew_after_fork
+
+# Client libraries of Memcached that pickle what is no str, and unpickle what they find marked so.
+_PICKLING_CLIENTS = frozenset(("google", "libmc", "memcache", "pylibmc"))
+# Of these a forked child may go on with what its parent has used; ValkeyCache is newer than the oldest cachelib.
+_SURVIVE_FORK = (SimpleCache, FileSystemCache, RedisCache)
+# Memcached takes moments up to 2038 only; what ends later is kept until it is deleted. Seconds.
+_LONGEST = 5 * 365 * 24 * 60 * 60
+_GUARD_SECONDS = 5.0
+
+
+class ByteCache:
+    """Keeps bytes in a cache.
+
+    :param cache: a cachelib cache, or a function that returns one, which is called again in forked children:
+        needed where the connections of a client do not survive a fork, as Memcached's.
+    :raises TypeError: if it is neither.
+    :raises ValueError: if it would pickle, or does not learn whether a write succeeded.
+    """
+
+    def __init__(self, cache: BaseCache | Callable[[], BaseCache]) -> None:
+        self._make = None if isinstance(cache, BaseCache) else cache
+        #: The cache itself, as it was given.
+        self.given = cache if isinstance(cache, BaseCache) else _made(cache)
+        self._cache = _storing_bytes(self.given)
+        #: Other processes see the same values.
+        self.is_shared = not isinstance(self.given, SimpleCache)
+        # SimpleCache has a lock, which a child must not find held.
+        self._guard: AbstractContextManager[None] = nullcontext() if self.is_shared else ForkGuard(_GUARD_SECONDS)
+        self._is_used = self._is_inherited = False
+        renew_after_fork(self)
+
+    def get(self, key: str) -> bytes | None:
+        """Return a value, None if there is none."""
+        value = self._call("get", key)
+        return value if isinstance(value, bytes) else None
+
+    def add(self, key: str, value: bytes, seconds: int) -> bool:
+        """Store a value unless there is one; tell whether that was so."""
+        return bool(self._call("add", key, value, seconds))
+
+    def set(self, key: str, value: bytes, seconds: int) -> None:
+        """Store a value.
+
+        :raises StoreError: if the cache says that it did not.
+        """
+        if not self._call("set", key, value, seconds):
+            raise StoreError(f"{type(self.given).__name__} did not store a value: its log may tell why")
+
+    def delete(self, key: str) -> None:
+        """Remove a value if there is one.
+
+        :raises StoreError: if it is still there.
+        """
+        # Of some caches the answer is whether there was one, of others whether there is none now.
+        if not self._call("delete", key) and self._call("get", key) is not None:
+            raise StoreError(f"{type(self.given).__name__} did not remove a value: its log may tell why")
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        if self._is_inherited:
+            raise StoreError(
+                f"{type(self.given).__name__} was used before this process was forked, and would share its connections "
+                "with the parent: give a function that makes the cache, such as lambda: MemcachedCache(...)"
+            )
+        self._is_used = True
+        with self._guard:
+            try:
+                return getattr(self._cache, method)(*arguments)
+            # A cache may be built on any client, whose errors are only known to that.
+            except Exception as error:
+                raise StoreError(f"{method} failed in {type(self.given).__name__}: {error}") from error
+
+    def _after_fork(self) -> None:
+        if not self._is_used:
+            return
+        if self._make is not None:
+            self.given = _made(self._make)
+            self._cache = _storing_bytes(self.given)
+        elif not isinstance(self.given, _SURVIVE_FORK) and type(self.given).__name__ != "ValkeyCache":
+            self._is_inherited = True
+
+
+def seconds_until(expires: int, now: int) -> int:
+    """Return for how long a cache has to keep something, at least: it counts whole seconds, and 0 means for ever."""
+    seconds = max(1, math.ceil((expires - now) / 1000) + 1)
+    return 0 if seconds > _LONGEST else seconds
+
+
+class _BytesSerializer:
+    """Stores bytes as what they are."""
+
+    def dumps(self, value: bytes) -> bytes:
+        return value
+
+    def loads(self, stored: bytes | None) -> bytes | None:
+        return stored
+
+    def dump(self, value: bytes, file: IO[bytes]) -> None:
+        file.write(value)
+
+    def load(self, file: IO[bytes]) -> bytes:
+        return file.read()
+
+
+def _made(make: object) -> BaseCache:
+    cache = make() if callable(make) else make
+    if not isinstance(cache, BaseCache):
+        raise TypeError(f"cache must be a cachelib cache, or a function that makes one, not {type(cache).__name__}")
+    return cache
+
+
+def _storing_bytes(cache: BaseCache) -> BaseCache:
+    client = getattr(cache, "_client", None)
+    if client is not None:
+        _check_client(client)
+    serializer = getattr(cache, "serializer", None)
+    if type(serializer).__module__ != "cachelib.serializers":
+        # None, or one of the application's own choice.
+        return cache
+    # It shares all with the cache that was given, except what it does to values.
+    storing: Any = copy.copy(cache)
+    storing.serializer = _BytesSerializer()
+    return storing  # type: ignore[no-any-return]
+
+
+def _check_client(client: Any) -> None:
+    library = type(client).__module__.partition(".")[0]
+    if library in _PICKLING_CLIENTS:
+        raise ValueError(
+            f"{library} unpickles what it finds in Memcached, so whoever can write there runs code here: "
+            "use store_from_url('memcached://host'), or MemcachedCache(pymemcache.PooledClient(...))"
+        )
+    options = getattr(client, "default_kwargs", {})
+    if getattr(client, "default_noreply", options.get("default_noreply", False)):
+        raise ValueError("this client does not wait for an answer to its writes: give it default_noreply=False")

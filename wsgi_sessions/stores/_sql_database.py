@@ -1,0 +1,154 @@
+"""A database as a SQLStore uses it: statements compiled once, run on pooled DB-API connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from .. import clock
+from ..exceptions import StoreError
+from ..record import Record
+from ._fork_guard import ForkGuard
+from ._sql_engine import open_engine
+from ._sql_statements import Statement, compile_statements
+
+_Result = TypeVar("_Result")
+
+# A read that failed at once, because its connection was dead, is tried again; one that took its time is not. Seconds.
+_AT_ONCE = 0.5
+# Longer than SQLite waits for others.
+_GUARD_SECONDS = 5.0
+# PostgreSQL's and MySQL's numbers for a table that does not exist.
+_NO_TABLE = ("42P01", 1146)
+
+
+class Database:
+    """One process's connections to the database of a store.
+
+    :param source: where it is.
+    :param table: where the records are.
+    :param name: of the store, for messages.
+    """
+
+    def __init__(self, source: Engine | URL, table: Table, name: str) -> None:
+        self.engine = open_engine(source)
+        dialect = self.engine.dialect
+        self.statements = compile_statements(table, dialect)
+        self._table = table
+        self._name = name
+        # SQLite has locks of its own in this process, which a child must not find held.
+        self._guard = ForkGuard(_GUARD_SECONDS) if dialect.name == "sqlite" else nullcontext()
+        driver = dialect.loaded_dbapi
+        #: The driver's error of an id that is taken.
+        self.integrity_error: type[Exception] = driver.IntegrityError
+        self._errors = (driver.Error, SQLAlchemyError, OSError)
+        # In MySQL texts are kept as bytes, the only kind whose comparison minds case, accents and blanks.
+        self._is_in_bytes = dialect.name in ("mysql", "mariadb")
+        # psycopg hands over bytes as they are only if it is asked to; as text they come in hexadecimal.
+        self._cursor_options: dict[str, Any] = {"binary": True} if self.engine.driver == "psycopg" else {}
+
+    def text(self, text: str | None) -> Any:
+        """Return a text as the driver has to be given it."""
+        return text.encode() if self._is_in_bytes and text is not None else text
+
+    def change(self, action: str, statement: Statement, values: dict[str, Any]) -> int:
+        """Run a statement that changes something, and return how many records it did.
+
+        Never twice: the first time may have succeeded.
+        """
+        return self._run(action, statement, values, _row_count)
+
+    def read(self, action: str, statement: Statement, values: dict[str, Any]) -> list[Any]:
+        """Run a query and return its rows; once more if a dead connection was all that was wrong."""
+        begun = clock.monotonic()
+        try:
+            return self._run(action, statement, values, _rows)
+        except StoreError as error:
+            if clock.monotonic() - begun > _AT_ONCE or not isinstance(error.__cause__, self._errors):
+                raise
+        return self._run(action, statement, values, _rows)
+
+    @contextmanager
+    def transaction(self, action: str) -> Iterator[Connection]:
+        """Hold a transaction that locks no more than it reads."""
+        try:
+            with self._guard, self.engine.connect() as connection:
+                if connection.dialect.name == "sqlite":
+                    with connection.begin():
+                        connection.exec_driver_sql("BEGIN IMMEDIATE")
+                        yield connection
+                else:
+                    # MySQL's own default keeps others from inserting what would lie in between.
+                    bound = connection.execution_options(isolation_level="READ COMMITTED")
+                    with bound.begin():
+                        yield bound
+        except self._errors as error:
+            raise self._store_error(action, error) from error
+
+    def _run(
+        self, action: str, statement: Statement, values: dict[str, Any], result: Callable[[Any], _Result]
+    ) -> _Result:
+        try:
+            with self._guard, self._connection() as connection:
+                cursor = connection.cursor(**self._cursor_options)
+                try:
+                    cursor.execute(statement.text, statement.arguments(values))
+                    return result(cursor)
+                finally:
+                    cursor.close()
+        except self.integrity_error:
+            raise
+        except self._errors as error:
+            raise self._store_error(action, error) from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """Hold a DB-API connection of the pool for the length of the block; after an error it is not used again."""
+        pooled = self.engine.raw_connection()
+        try:
+            yield pooled.driver_connection
+        except self.integrity_error:
+            raise
+        except BaseException as error:
+            pooled.invalidate(error)
+            raise
+        finally:
+            pooled.close()
+
+    def _store_error(self, action: str, error: Exception) -> StoreError:
+        if _is_no_table(getattr(error, "orig", error)):
+            return StoreError(
+                f"{action} failed in {self._name}: there is no table {self._table.fullname!r}; "
+                "call create_schema() once, or run the statements of schema_ddl()"
+            )
+        return StoreError(f"{action} failed in {self._name}: {error}")
+
+
+def _row_count(cursor: Any) -> int:
+    count: int = cursor.rowcount
+    return count
+
+
+def _rows(cursor: Any) -> list[Any]:
+    return list(cursor.fetchall())
+
+
+def _is_no_table(error: Any) -> bool:
+    number = getattr(error, "sqlstate", None) or (error.args[0] if error.args else None)
+    return number in _NO_TABLE or "no such table" in str(number)
+
+
+def record_of(row: Any) -> Record:
+    """Return the record of a row of all columns."""
+    id, payload, expires, version, owner = row
+    return Record(decoded(id), payload, expires, version, owner if owner is None else decoded(owner))
+
+
+def decoded(text: str | bytes) -> str:
+    """Return a text that the driver may have given as bytes."""
+    return text.decode() if isinstance(text, bytes) else text

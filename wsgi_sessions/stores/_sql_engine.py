@@ -1,0 +1,176 @@
+"""The connections of a SQLStore: in autocommit, bounded in time, checked before each use.
+
+A store has connections of its own, also where it is given an Engine, whose
+settings it takes over: the application's transactions and isolation level are
+not its business, and a statement is one round trip.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Generator
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, Dialect, make_url
+from sqlalchemy.exc import DisconnectionError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from .. import clock
+
+#: Seconds, after which a server that says nothing has failed: to connect (libpq takes no less), and to answer.
+_CONNECT_SECONDS = 2
+_ANSWER_SECONDS = 2.0
+# No server answers more requests at once in one process than this; they are opened as they are needed.
+_MOST_CONNECTIONS = 64
+# The drivers that are tested.
+_DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+_CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "psycopg": {"connect_timeout": _CONNECT_SECONDS},
+    "pymysql": {
+        "connect_timeout": _CONNECT_SECONDS,
+        "read_timeout": _ANSWER_SECONDS,
+        "write_timeout": _ANSWER_SECONDS,
+    },
+    "pysqlite": {"timeout": _ANSWER_SECONDS},
+}
+_OPTIONS: dict[str, Any] = {
+    "isolation_level": "AUTOCOMMIT",
+    # A rollback of nothing would be a round trip with PyMySQL.
+    "skip_autocommit_rollback": True,
+    "hide_parameters": True,
+}
+
+
+def parse_url(url: str | URL) -> URL:
+    """Return a URL with the driver that is used unless it names one.
+
+    :raises ValueError: if it is none, or names a database in memory.
+    :raises ImportError: if its driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+    except Exception:
+        # SQLAlchemy's message repeats the URL, password and all.
+        raise ValueError("this is no database URL: write 'postgresql://user:password@host/database'") from None
+    refuse_memory(parsed)
+    parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
+    _refuse_missing_driver(parsed)
+    return parsed
+
+
+def _refuse_missing_driver(url: URL) -> None:
+    try:
+        url.get_dialect().import_dbapi()
+    except ImportError as error:
+        extra = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}.get(url.get_backend_name())
+        hint = f": pip install wsgi-sessions[{extra}]" if extra else ""
+        raise ImportError(f"SQLStore needs the driver {url.get_driver_name()} for this URL{hint}") from error
+    except NoSuchModuleError:
+        raise ValueError(f"SQLAlchemy knows no database {url.drivername!r}") from None
+
+
+def refuse_memory(url: URL) -> None:
+    """Raise ValueError for a SQLite database that no other connection would see."""
+    if url.get_backend_name() == "sqlite" and (url.database or ":memory:") == ":memory:":
+        raise ValueError("SQLStore needs a database that its connections share; in memory use MemoryStore()")
+
+
+def open_engine(source: Engine | URL) -> Engine:
+    """Return a new Engine with connections of the store's own; it opens none."""
+    url = source if isinstance(source, URL) else source.url
+    if url.get_backend_name() == "sqlite":
+        # Its connections must not be open while the process forks: each is used once.
+        engine = create_engine(url, poolclass=NullPool, connect_args=_CONNECT_ARGUMENTS["pysqlite"], **_OPTIONS)
+    elif isinstance(source, Engine):
+        engine = create_engine(url, pool=source.pool.recreate(), **_OPTIONS)
+    else:
+        engine = _bounded_engine(source)
+    event.listen(engine, "checkout", _Check(engine.dialect))
+    return engine
+
+
+def schema_engine(source: Engine | URL) -> Engine:
+    """Return an Engine without bounds in time, for what an operator does once."""
+    return source if isinstance(source, Engine) else create_engine(source, poolclass=NullPool, hide_parameters=True)
+
+
+def _bounded_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args=_CONNECT_ARGUMENTS.get(url.get_driver_name(), {}),
+        pool_size=_MOST_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=_ANSWER_SECONDS,
+        # The one used last is the least likely to have been closed by its server.
+        pool_use_lifo=True,
+        **_OPTIONS,
+    )
+    if engine.driver == "psycopg":
+        event.listen(engine, "do_connect", _connect_psycopg)
+    return engine
+
+
+class _Check:
+    """Replaces a connection that its server has closed before it is used again.
+
+    Without a round trip: nothing is expected on an idle connection, so one that
+    has something to read was closed, or was sent a notice; only then it is asked.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._error = dialect.loaded_dbapi.Error
+
+    def __call__(self, connection: Any, _record: object, _proxy: object) -> None:
+        try:
+            if not _is_quiet(connection):
+                self._dialect.do_ping(connection)
+        except (self._error, OSError, ValueError) as error:
+            raise DisconnectionError("the server has closed the connection") from error
+
+
+def _is_quiet(connection: Any) -> bool:
+    """Tell whether nothing waits to be read; False where that cannot be seen.
+
+    :raises ValueError: if the descriptor was closed.
+    """
+    # PyMySQL has no method for it.
+    source = connection if hasattr(connection, "fileno") else getattr(connection, "_sock", None)
+    if source is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(source.fileno(), select.POLLIN)
+    return not poll.poll(0)
+
+
+def _connect_psycopg(_dialect: Dialect, _record: object, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Connect as SQLAlchemy would, with a connection that does not wait for ever."""
+    from psycopg import Connection, OperationalError
+
+    class BoundedConnection(Connection[Any]):
+        """Gives up on a statement that its server does not answer: libpq itself knows no bound."""
+
+        def wait(self, gen: Generator[Any, Any, Any], *rest: Any, **named: Any) -> Any:
+            return super().wait(self._bounded(gen), *rest, **named)
+
+        def _bounded(self, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+            deadline = clock.monotonic() + _ANSWER_SECONDS
+            try:
+                wanted = next(generator)
+                while True:
+                    ready = yield wanted
+                    # psycopg looks up every tenth of a second even if nothing has come.
+                    if not ready and clock.monotonic() > deadline:
+                        self.close()
+                        raise OperationalError(f"the server did not answer for {_ANSWER_SECONDS:g} seconds")
+                    wanted = generator.send(ready)
+            except StopIteration as end:
+                return end.value
+
+    return BoundedConnection.connect(*arguments, **options)

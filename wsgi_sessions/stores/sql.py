@@ -1,0 +1,205 @@
+"""A store in a table of PostgreSQL, MySQL or MariaDB: for any number of hosts.
+
+It needs the extra ``wsgi-sessions[sql]`` (SQLAlchemy) and a driver: psycopg for
+PostgreSQL, PyMySQL for the others. Where no such server runs yet, Redis takes
+less work for sessions alone; on one host, SQLiteStore needs no server at all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+try:
+    from sqlalchemy import Engine
+    from sqlalchemy.engine import URL
+    from sqlalchemy.exc import SQLAlchemyError
+except ImportError as error:
+    raise ImportError("SQLStore needs SQLAlchemy: pip install wsgi-sessions[sql]") from error
+
+from .. import clock
+from ..exceptions import StoreError
+from ..record import Record
+from ._arguments import checked_identifier
+from ._sql_database import Database, decoded, record_of
+from ._sql_engine import open_engine, parse_url, refuse_memory, schema_engine
+from ._sql_schema import can_skip_locked, create, ddl, make_table
+from .base import SessionStore, not_live, overtaken, renew_after_fork, taken
+
+_SCANNED_AT_ONCE = 500
+
+
+class SQLStore(SessionStore):
+    """Keeps records in one table, which :meth:`create_schema` makes.
+
+    :param database: a URL (``postgresql://``, ``mysql://``, ``mariadb://``, or as SQLAlchemy writes them) or an
+        Engine. An Engine lends its settings; the store keeps connections of its own beside its, in
+        autocommit. Of a URL's connections none waits more than two seconds for an answer; how long an
+        Engine's do is for its ``connect_args`` to say.
+    :param table: its name: a letter or underscore, then letters, digits and underscores.
+    :param schema: PostgreSQL's schema, MySQL's database, if not the connection's own.
+    :raises ValueError: if a name is not of that form, or the database is one in memory.
+    """
+
+    shared = True
+
+    def __init__(self, database: Engine | URL | str, *, table: str = "wsgi_session", schema: str | None = None) -> None:
+        if isinstance(database, Engine):
+            refuse_memory(database.url)
+            self._source: Engine | URL = database
+        elif isinstance(database, str | URL):
+            self._source = parse_url(database)
+        else:
+            raise TypeError(f"database must be a URL or an Engine, not {type(database).__name__}")
+        self._table = make_table(
+            checked_identifier("table", table), None if schema is None else checked_identifier("schema", schema)
+        )
+        # None before the first use, after close() and in a forked child.
+        self._database: Database | None = None
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def create_schema(self) -> None:
+        """Make the table and its indexes, and PostgreSQL's schema, where they are missing.
+
+        Any number of processes may do so at once. An existing table is left as it is.
+
+        :raises StoreError: if the server refuses.
+        """
+        try:
+            create(self._table, schema_engine(self._source))
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreError(f"create_schema failed in {self!r}: {error}") from error
+
+    def schema_ddl(self) -> list[str]:
+        """Return the statements that :meth:`create_schema` would run on an empty database, for a migration tool.
+
+        In Alembic: ``for statement in store.schema_ddl(): op.execute(statement)``.
+        """
+        return ddl(self._table, open_engine(self._source).dialect)
+
+    def create(self, record: Record) -> None:
+        """Insert a new record; see :meth:`SessionStore.create`."""
+        database = self._used()
+        values = {
+            "id": database.text(record.id),
+            "payload": record.payload,
+            "expires": record.expires,
+            "version": record.version,
+            "owner": database.text(record.owner),
+        }
+        try:
+            database.change("create", database.statements.create, values)
+        except database.integrity_error:
+            raise taken(record.id) from None
+
+    def load(self, id: str) -> Record | None:
+        """Return the live record or None; see :meth:`SessionStore.load`."""
+        database = self._used()
+        values = {"of_id": database.text(id), "now": clock.now()}
+        for payload, expires, version, owner in database.read("load", database.statements.load, values):
+            return Record(id, payload, expires, version, owner if owner is None else decoded(owner))
+        return None
+
+    def save(self, record: Record) -> Record:
+        """Replace the record of the same version; see :meth:`SessionStore.save`."""
+        database = self._used()
+        saved = Record(record.id, record.payload, record.expires, record.version + 1, record.owner)
+        now = clock.now()
+        values = {
+            "of_id": database.text(record.id),
+            "of_version": record.version,
+            "now": now,
+            "new_payload": saved.payload,
+            "new_expires": saved.expires,
+            "new_version": saved.version,
+            "new_owner": database.text(saved.owner),
+        }
+        if not database.change("save", database.statements.save, values):
+            raise overtaken(record, self._live_version(record.id, now))
+        return saved
+
+    def touch(self, id: str, version: int, expires: int) -> bool:
+        """Move only the expiry; see :meth:`SessionStore.touch`."""
+        database = self._used()
+        now = clock.now()
+        values = {"of_id": database.text(id), "of_version": version, "now": now, "new_expires": expires}
+        if database.change("touch", database.statements.touch, values):
+            return True
+        self._live_version(id, now)
+        return False
+
+    def delete(self, id: str) -> None:
+        """Remove the record if there is one."""
+        database = self._used()
+        database.change("delete", database.statements.delete, {"of_id": database.text(id)})
+
+    def delete_expired(self, limit: int = 500) -> list[Record]:
+        """Remove at most ``limit`` expired records and return them.
+
+        In one short transaction, past the records that another process is just
+        removing where the server can do that (``SKIP LOCKED``: PostgreSQL, MySQL 8, MariaDB 10.6).
+        """
+        if limit < 1:
+            return []
+        column = self._table.c
+        with self._used().transaction("delete_expired") as connection:
+            expired = (
+                self._table.select().where(column.expires <= clock.now()).order_by(column.expires).limit(limit)
+            ).with_for_update(skip_locked=can_skip_locked(connection))
+            rows = connection.execute(expired).all()
+            if rows:
+                connection.execute(self._table.delete().where(column.id.in_([row.id for row in rows])))
+        return [record_of(row) for row in rows]
+
+    def scan(self) -> Iterator[Record]:
+        """Yield the records that are live when they are reached."""
+        last = ""
+        while records := self._next_records(last):
+            yield from records
+            last = records[-1].id
+
+    def find_by_owner(self, owner: str) -> list[Record]:
+        """Return the live records of one user."""
+        database = self._used()
+        values = {"of_owner": database.text(owner), "now": clock.now()}
+        return [record_of(row) for row in database.read("find_by_owner", database.statements.owned, values)]
+
+    def close(self) -> None:
+        """Close the connections that no thread is using; the next use opens new ones."""
+        with self._lock:
+            database, self._database = self._database, None
+        if database is not None:
+            database.engine.dispose()
+
+    def _used(self) -> Database:
+        database = self._database
+        if database is not None:
+            return database
+        with self._lock:
+            if self._database is None:
+                self._database = Database(self._source, self._table, repr(self))
+            return self._database
+
+    def _next_records(self, last: str) -> list[Record]:
+        database = self._used()
+        values = {"last": database.text(last), "now": clock.now(), "limit": _SCANNED_AT_ONCE}
+        return [record_of(row) for row in database.read("scan", database.statements.scan, values)]
+
+    def _live_version(self, id: str, now: int) -> int:
+        database = self._used()
+        for (version,) in database.read("save", database.statements.version, {"of_id": database.text(id), "now": now}):
+            return int(version)
+        raise not_live(id)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        database, self._database = self._database, None
+        if database is not None:
+            # The sockets are the parent's: not to be used here, and not to be said good-bye through.
+            database.engine.dispose(close=False)
+
+    def __repr__(self) -> str:
+        url = self._source.url if isinstance(self._source, Engine) else self._source
+        # Drivers take a password among the options as well.
+        return f"{type(self).__name__}({url.set(query={}).render_as_string()!r}, table={self._table.fullname!r})"
