@@ -565,6 +565,26 @@ class FindByOwnerFindsExpired(MemoryStore):
         return [record for record in self._records.values() if record.owner == owner]
 
 
+@found_by("test_threads_that_save_hide_nothing_from_find_by_owner")
+class SaveHidesTheRecord(MemoryStore):
+    """Takes a record out of its index of owners while it writes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hidden: set[str] = set()
+
+    def save(self, record: Record) -> Record:
+        self._hidden.add(record.id)
+        try:
+            time.sleep(0.001)
+            return super().save(record)
+        finally:
+            self._hidden.discard(record.id)
+
+    def find_by_owner(self, owner: str) -> list[Record]:
+        return [record for record in super().find_by_owner(owner) if record.id not in self._hidden]
+
+
 @found_by("test_a_store_works_again_after_close")
 class CloseIsTheEnd(MemoryStore):
     def close(self) -> None:

@@ -36,8 +36,8 @@ _ATTEMPTS = 1000
 _SECONDS_OF_SWEEPING = 0.25
 
 _Action = Callable[[SessionStore, int], Any]
-_Run = Callable[[_Action], list[Any]]
-_Check = Callable[[SessionStore, _Run], None]
+Run = Callable[[_Action], list[Any]]
+_Check = Callable[[SessionStore, Run], None]
 
 
 class StoreConcurrency(StoreListing):
@@ -128,7 +128,7 @@ class StoreConcurrency(StoreListing):
         with self._opened() as store:
             check(store, run)
 
-    def _check_one_creator_wins(self, store: SessionStore, run: _Run) -> None:
+    def _check_one_creator_wins(self, store: SessionStore, run: Run) -> None:
         def create_all(store: SessionStore, index: int) -> list[str]:
             return [id for id in _CREATED_IDS if self._creates(store, id, str(index).encode())]
 
@@ -138,13 +138,13 @@ class StoreConcurrency(StoreListing):
             for id in ids:
                 assert self._loaded(store, id).payload == str(index).encode()
 
-    def _check_no_update_is_lost(self, store: SessionStore, run: _Run) -> None:
+    def _check_no_update_is_lost(self, store: SessionStore, run: Run) -> None:
         self._created(store, payload=b"0")
         versions = sorted(chain(*run(self._increment)))
         assert self._loaded(store).payload == str(len(versions)).encode()
         assert versions == list(range(2, len(versions) + 2))
 
-    def _check_delete_is_final(self, store: SessionStore, run: _Run) -> None:
+    def _check_delete_is_final(self, store: SessionStore, run: Run) -> None:
         for id in _DELETED_IDS:
             self._created(store, id)
         seen_after_delete = run(self._delete_or_write)
@@ -152,7 +152,7 @@ class StoreConcurrency(StoreListing):
         revived = [id for id in _DELETED_IDS if store.load(id) is not None]
         assert not revived, f"{revived} came back after their delete"
 
-    def _check_renewed_are_spared(self, store: SessionStore, run: _Run) -> None:
+    def _check_renewed_are_spared(self, store: SessionStore, run: Run) -> None:
         results = run(lambda store, index: self._sweep(store) if index % 2 else self._renew(store, index))
         swept, renewed = set(chain(*results[1::2])), set(chain(*results[0::2]))
         assert not swept & renewed, "a sweep removed what had just been renewed"

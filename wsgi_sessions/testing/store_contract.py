@@ -13,10 +13,10 @@ before anything imports this package, makes pytest show the values of what faile
 
 from __future__ import annotations
 
-from .store_concurrency import StoreConcurrency
+from .store_owners import StoreOwners
 
 
-class StoreContract(StoreConcurrency):
+class StoreContract(StoreOwners):
     """Checks a store against the contract of :class:`~wsgi_sessions.stores.base.SessionStore`.
 
     Subclass it and define ``make_store(self)``, which returns a store:
