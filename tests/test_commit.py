@@ -14,6 +14,9 @@ from wsgi_sessions.session import Session
 from wsgi_sessions.testing import ReplacedClock
 from wsgi_sessions.token import SessionToken
 
+# Over each kind of store.
+pytestmark = pytest.mark.usefixtures("backend")
+
 Act = Callable[[Session], Any]
 
 HOUR = timedelta(hours=1)
@@ -213,7 +216,7 @@ SITUATIONS = {
 
 @pytest.fixture
 def replaced() -> Iterator[ReplacedClock]:
-    with ReplacedClock(start=1_750_000_000_000) as clock:
+    with ReplacedClock(start=2_000_000_000_000) as clock:
         yield clock
 
 

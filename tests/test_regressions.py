@@ -29,7 +29,10 @@ from wsgi_sessions.session import Session
 from wsgi_sessions.stores.memory import MemoryStore
 from wsgi_sessions.testing import ReplacedClock
 
-START = 1_750_000_000_000
+# Over each kind of store.
+pytestmark = pytest.mark.usefixtures("backend")
+
+START = 2_000_000_000_000
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 # No test waits this long unless it fails.
 TIMEOUT = 20
@@ -355,7 +358,7 @@ def test_reading_a_value_that_does_not_decode_does_not_destroy_it(read: Act, sit
     record = only(site.store)
     envelope = open_envelope(record.payload, record.id)
     envelope.data["new"] = msgspec.Raw(UNREADABLE)
-    site.store.inner._records[record.id] = msgspec.structs.replace(record, payload=seal(envelope))
+    site.store.put(msgspec.structs.replace(record, payload=seal(envelope)))
 
     def handler(session: Session) -> None:
         read(session)

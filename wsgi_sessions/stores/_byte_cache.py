@@ -75,6 +75,12 @@ class ByteCache:
         if not self._call("delete", key) and self._call("get", key) is not None:
             raise StoreError(f"{type(self.given).__name__} did not remove a value: its log may tell why")
 
+    def close(self) -> None:
+        """Close the connections of a cache that was made here; the next use opens them again."""
+        close = getattr(getattr(self.given, "_client", None), "close", None)
+        if self._make is not None and close is not None:
+            close()
+
     def _call(self, method: str, *arguments: Any) -> Any:
         if self._is_inherited:
             raise StoreError(

@@ -87,6 +87,10 @@ class CachelibStore(SessionStore):
         """Remove the record if there is one."""
         self._cache.delete(_key(id))
 
+    def close(self) -> None:
+        """Close the connections to Memcached, if the cache was made by a function that was given; see SessionStore."""
+        self._cache.close()
+
     def _refuse_other(self, record: Record) -> None:
         stored = self.load(record.id)
         if stored is None:

@@ -107,7 +107,8 @@ class CachingStore(SessionStore):
         return self._store.find_by_owner(owner)
 
     def close(self) -> None:
-        """Close the store."""
+        """Close the store, and the cache if it was made by a function that was given."""
+        self._cache.close()
         self._store.close()
 
     def _cached(self, key: str, id: str, now: int) -> tuple[Record | None, bool]:

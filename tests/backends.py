@@ -1,0 +1,207 @@
+"""Every kind of store, over what really keeps the records: for the suites that all of them pass.
+
+A *place* is where records are kept: a folder, a table, a prefix. It is empty
+when a test gets it, and nobody else's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import services
+from cachelib import FileSystemCache, RedisCache, SimpleCache
+from sqlalchemy import text
+
+from wsgi_sessions import CachelibStore, CachingStore, FileStore, MemoryStore, SessionStore, SQLiteStore, store_from_url
+from wsgi_sessions.stores._sql_engine import schema_engine
+from wsgi_sessions.stores.redis import RedisStore
+from wsgi_sessions.stores.sql import SQLStore
+
+#: Opens another store at the same place.
+Open = Callable[[], SessionStore]
+Place = Callable[[], AbstractContextManager[Open]]
+
+
+def new_name() -> str:
+    """Return a name for a table or a prefix that no other test has."""
+    return f"test_{uuid4().hex[:12]}"
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = services.session_directory() / new_name()
+    folder.mkdir(0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def memory() -> Iterator[Open]:
+    """Not a place: each store has one of its own."""
+    yield MemoryStore
+
+
+@contextmanager
+def file() -> Iterator[Open]:
+    """A folder."""
+    with _folder() as folder:
+        yield lambda: FileStore(folder / "sessions")
+
+
+@contextmanager
+def sqlite() -> Iterator[Open]:
+    """A database file."""
+    with _folder() as folder:
+        yield lambda: SQLiteStore(folder / "sessions.db")
+
+
+@contextmanager
+def sqlite_by_sqlalchemy() -> Iterator[Open]:
+    """A database file that SQLStore uses."""
+    with _folder() as folder:
+        url = f"sqlite:///{folder / 'sessions.db'}"
+        SQLStore(url).create_schema()
+        yield lambda: SQLStore(url)
+
+
+@contextmanager
+def table(kind: str) -> Iterator[Open]:
+    """A table on a database server."""
+    url, name = services.url_of(kind), new_name()
+    with closing(SQLStore(url, table=name)) as store:
+        store.create_schema()
+        try:
+            yield lambda: SQLStore(url, table=name)
+        finally:
+            with schema_engine(store._source).begin() as connection:
+                connection.execute(text(f"DROP TABLE {name}"))
+
+
+@contextmanager
+def prefix(kind: str) -> Iterator[Open]:
+    """A prefix of the keys on Redis."""
+    url, name = services.url_of(kind), f"{new_name()}:"
+    with closing(RedisStore(url, prefix=name)) as store:
+        yield lambda: RedisStore(url, prefix=name)
+        _empty(store)
+
+
+@contextmanager
+def simple_cache() -> Iterator[Open]:
+    """Not a place: each store has a cache of its own."""
+    yield lambda: CachelibStore(SimpleCache(threshold=sys.maxsize))
+
+
+@contextmanager
+def file_system_cache() -> Iterator[Open]:
+    """A folder that cachelib uses."""
+    with _folder() as folder:
+        yield lambda: CachelibStore(FileSystemCache(str(folder), threshold=0))
+
+
+@contextmanager
+def redis_cache() -> Iterator[Open]:
+    """A prefix of the keys on Redis, used through cachelib."""
+    prefix = new_name()
+    yield lambda: CachelibStore(_redis_cache(prefix))
+
+
+@contextmanager
+def memcached() -> Iterator[Open]:
+    """A prefix of the keys on Memcached."""
+    url = f"{services.url_of('memcached')}?prefix={new_name()}"
+    yield lambda: store_from_url(url)
+
+
+@contextmanager
+def cached_in_process(behind: Place) -> Iterator[Open]:
+    """A place behind caches that each process has for itself."""
+    with behind() as open:
+        # So short that what another process has done is seen when it matters.
+        yield lambda: CachingStore(SimpleCache(), open(), max_staleness=timedelta(milliseconds=1))
+
+
+@contextmanager
+def cached_in_redis(behind: Place) -> Iterator[Open]:
+    """A place behind a cache that all processes share."""
+    prefix = new_name()
+    with behind() as open:
+        yield lambda: CachingStore(_redis_cache(prefix), open(), max_staleness=timedelta(hours=1))
+
+
+@contextmanager
+def cached_in_memcached(behind: Place) -> Iterator[Open]:
+    """A place behind another cache that all processes share."""
+    from wsgi_sessions.stores._memcached import memcached as make
+
+    host, _, port = services.url_of("memcached").rpartition("/")[2].partition(":")
+    cache = partial(make, [(host, int(port))], new_name())
+    with behind() as open:
+        yield lambda: CachingStore(cache, open(), max_staleness=timedelta(hours=1))
+
+
+def _redis_cache(prefix: str) -> RedisCache:
+    host, _, port = services.url_of("redis").rpartition("/")[0].rpartition("/")[2].partition(":")
+    return RedisCache(host, int(port), key_prefix=prefix)
+
+
+#: By the name that the tests have in their ids.
+PLACES: dict[str, Place] = {
+    "memory": memory,
+    "file": file,
+    "sqlite": sqlite,
+    "sqlite-by-sqlalchemy": sqlite_by_sqlalchemy,
+    "postgresql": partial(table, "postgresql"),
+    "mariadb": partial(table, "mariadb"),
+    "redis": partial(prefix, "redis"),
+    "redis-cluster": partial(prefix, "redis-cluster"),
+    "redis-sentinel": partial(prefix, "redis-sentinel"),
+    "simple-cache": simple_cache,
+    "file-system-cache": file_system_cache,
+    "redis-cache": redis_cache,
+    "memcached": memcached,
+    "simple-cache-before-postgresql": partial(cached_in_process, partial(table, "postgresql")),
+    "redis-cache-before-postgresql": partial(cached_in_redis, partial(table, "postgresql")),
+    "memcached-before-mariadb": partial(cached_in_memcached, partial(table, "mariadb")),
+}
+
+# What takes long to make is used again: stores by kind, each at a place of its own.
+_idle: dict[str, list[SessionStore]] = defaultdict(list)
+_USED_AGAIN = ("postgresql", "mariadb", "redis", "redis-cluster", "redis-sentinel")
+
+
+@contextmanager
+def empty_store(kind: str) -> Iterator[SessionStore]:
+    """Have a store of a kind, at a place of its own, that holds nothing."""
+    if kind not in _USED_AGAIN:
+        with PLACES[kind]() as open, closing(open()) as store:
+            yield store
+        return
+    store = _idle[kind].pop() if _idle[kind] else _opened_for_all(kind)
+    try:
+        yield store
+    finally:
+        _empty(store)
+        _idle[kind].append(store)
+
+
+def _opened_for_all(kind: str) -> SessionStore:
+    open = services.until_the_end(PLACES[kind]())
+    return services.until_the_end(closing(open()))
+
+
+def _empty(store: SessionStore) -> None:
+    for record in list(store.scan()):
+        store.delete(record.id)
+    while store.delete_expired(1000):
+        pass
