@@ -37,11 +37,11 @@ REQUIRED = {"werkzeug", "itsdangerous", "cachelib", "msgspec"}
 EXTRAS = {
     "cookies/encrypted": {"cryptography"},
     "stores/_memcached": {"pymemcache"},
-    **dict.fromkeys(("stores/redis", "stores/_redis_connections"), {"redis"}),
-    **dict.fromkeys(
-        ("stores/sql", "stores/_sql_database", "stores/_sql_engine", "stores/_sql_schema", "stores/_sql_statements"),
-        {"sqlalchemy"},
-    ),
+    **{f"stores/{name}": {"redis"} for name in ("redis", "_redis_connections")},
+    **{
+        f"stores/{name}": {"sqlalchemy"}
+        for name in ("sql", "_sql_database", "_sql_engine", "_sql_schema", "_sql_statements")
+    },
 }
 #: Imported inside of a function, when a value of theirs turns up.
 LAZY = {"codec": {"markupsafe"}, "stores/_sql_engine": {"psycopg"}}

@@ -1381,6 +1381,8 @@ class TestProcess:
 
     def test_expired_records_go_to_on_deleted(self, store: RecordingStore) -> None:
         """The crate's callback of deleted records."""
+        if store.expires_itself:
+            pytest.skip("the backend drops expired records by itself, and tells nobody")
         deleted = threading.Event()
         batches: list[int] = []
 
@@ -1403,6 +1405,7 @@ class TestProcess:
         self, store: RecordingStore, caplog: pytest.LogCaptureFixture
     ) -> None:
         """P-27."""
+        store.shared = False
         middleware = SessionMiddleware(site, store)
         for _ in range(3):
             call(middleware, path="/untouched", **{"wsgi.multiprocess": True})

@@ -29,6 +29,7 @@ from wsgi_sessions.exceptions import (
 )
 from wsgi_sessions.expiry import AtDateTime, OnInactivity, OnSessionEnd
 from wsgi_sessions.middleware import get_session, open_session
+from wsgi_sessions.operations import revoke
 from wsgi_sessions.record import Record
 from wsgi_sessions.session import Session
 from wsgi_sessions.testing import ReplacedClock
@@ -72,6 +73,11 @@ def security(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 def only(store: RecordingStore) -> Record:
     (record,) = store.records
     return record
+
+
+def skip_without_owners(store: RecordingStore) -> None:
+    if not store.enumerable:
+        pytest.skip("this store cannot search by owner")
 
 
 def replace(store: RecordingStore, **changes: Any) -> None:
@@ -424,6 +430,7 @@ def test_expiry_age_is_never_negative() -> None:
 
 
 def test_the_owner_is_stored_and_found(site: Site, visitor: Visitor) -> None:
+    skip_without_owners(site.store)
     visitor.visit(assigns("owner", "alice"))
     assert visitor.ask(lambda session: session.owner) == "alice"
     assert [record.id for record in site.store.find_by_owner("alice")] == [visitor.id]
@@ -477,15 +484,14 @@ def test_any_other_text_is_an_owner(owner: str, visitor: Visitor) -> None:
 
 def test_the_other_sessions_of_an_owner_can_be_ended(site: Site) -> None:
     """T-24: and a writer that is on its way does not bring them back."""
+    skip_without_owners(site.store)
     here, there, elsewhere = (site.visitor() for _ in range(3))
     for visitor in (here, there, elsewhere):
         visitor.visit(assigns("owner", "alice"))
 
     def write_while_it_ends(session: Session) -> None:
         session["late"] = 1
-        for record in site.store.find_by_owner("alice"):
-            if record.id != here.id:
-                site.store.delete(record.id)
+        assert revoke(site.store, "alice", keep=here.id) == 2
 
     response = there.visit(write_while_it_ends)
     assert response.set_cookies == []
