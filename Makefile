@@ -5,7 +5,11 @@
 # make bench         the benchmarks, beside Beaker
 # make clean         removes all that these made
 #
-# Each needs Python 3.11 or newer with venv, and nothing else: what is missing goes into .venv.
+# Each needs Python 3.11 or newer with venv, and nothing else: what is missing goes into .venv. The tests of stores
+# also talk to PostgreSQL, MariaDB, Redis and Memcached: to those that run on the standard ports of this machine, or
+# to their own, from the installed programs (Debian: postgresql mariadb-server redis-server memcached). Where neither
+# is there they skip; REQUIRE_SERVICES=1 makes that a failure. TEST_POSTGRESQL_URL, TEST_MARIADB_URL, TEST_REDIS_URL and
+# TEST_MEMCACHED_URL name others.
 
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 VENV := .venv
@@ -13,8 +17,9 @@ LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 
 EXTRAS_demo := examples
-EXTRAS_test := test,examples,encrypted
-EXTRAS_bench := benchmark,encrypted
+EXTRAS_stores := redis,postgresql,mysql,memcached
+EXTRAS_test := test,examples,encrypted,$(EXTRAS_stores)
+EXTRAS_bench := benchmark,encrypted,$(EXTRAS_stores)
 
 # Branches, of the package alone, subprocesses included.
 COVERAGE_AT_LEAST := 98
