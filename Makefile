@@ -1,5 +1,6 @@
 # make demo          starts the demo under gunicorn, visits it, and serves it until Ctrl-C
-# make demo ONCE=1   the same, but ends after the visit: 0 if every step was as it should be (PORT= chooses a port)
+# make demo ONCE=1   the same, but ends after the visit: 0 if every step was as it should be (PORT= chooses a port,
+#                    STORE= the URL of a store)
 # make test          ruff, mypy and all tests, with branch coverage
 # make test-lowest   the tests with the lowest versions of what the package needs
 # make bench         the benchmarks, beside Beaker
@@ -32,7 +33,7 @@ PIP_INSTALL := pip install --quiet --editable
 .PHONY: demo test test-lowest bench clean
 
 demo: $(VENV)/.installed-demo
-	@$(BIN)/python -m demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(PORT),--port $(PORT))
+	@$(BIN)/python -m demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(PORT),--port $(PORT)) $(if $(STORE),--store '$(STORE)')
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check --quiet .

@@ -27,7 +27,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="wsgi-sessions-demo-") as directory:
-            return _run(Path(directory), options.port, is_once=options.once)
+            return _run(Path(directory), options.port, options.store, is_once=options.once)
     except KeyboardInterrupt:
         _say("\nThe server has stopped, and its sessions are removed.")
         return 0
@@ -39,16 +39,17 @@ def main() -> int:
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the visit")
+    parser.add_argument("--store", metavar="URL", help="where sessions are kept; in files of its own unless given")
     parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1; a free one unless given")
     return parser.parse_args()
 
 
-def _run(directory: Path, port: int, *, is_once: bool) -> int:
+def _run(directory: Path, port: int, store: str | None, *, is_once: bool) -> int:
     # It listens before gunicorn runs: nobody else can take the port, and the first request waits for its worker.
     with socket.create_server(("127.0.0.1", port)) as listener:
         port = listener.getsockname()[1]
         log = directory / "gunicorn.log"
-        with _gunicorn(listener, directory / "sessions", log) as process:
+        with _gunicorn(listener, store or (directory / "sessions").as_uri(), log) as process:
             _say(f"gunicorn, 2 workers of 4 threads, at http://127.0.0.1:{port}/")
             try:
                 visit(port, _say)
@@ -62,10 +63,10 @@ def _run(directory: Path, port: int, *, is_once: bool) -> int:
 
 
 @contextmanager
-def _gunicorn(listener: socket.socket, sessions: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _gunicorn(listener: socket.socket, store: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run gunicorn, and end it by its id. It shares the listener, which is closed here."""
     command = [sys.executable, "-m", "gunicorn", "--workers=2", "--threads=4", f"--bind=fd://{listener.fileno()}"]
-    command += [f"--graceful-timeout={_GRACE}", f"demo.app:build({str(sessions)!r})"]
+    command += [f"--graceful-timeout={_GRACE}", f"demo.app:build_from_url({store!r})"]
     with log.open("wb") as output:
         # In a session of its own, so that the terminal's Ctrl-C reaches this process only, which then ends gunicorn.
         process = subprocess.Popen(

@@ -7,16 +7,24 @@ from collections.abc import Callable
 
 from werkzeug import Request, Response
 
-from wsgi_sessions import FileStore, Session, SessionCookie, SessionMiddleware, get_session
+from wsgi_sessions import Session, SessionCookie, SessionMiddleware, SessionStore, get_session, store_from_url
 
 
-def build(directory: str) -> SessionMiddleware:
-    """Return the application; gunicorn calls this in each worker.
+def build(store: SessionStore) -> SessionMiddleware:
+    """Return the application.
 
-    :param directory: where sessions are kept.
+    :param store: where sessions are kept.
     """
     # The demo speaks plain http; leave secure out wherever there is https.
-    return SessionMiddleware(_app, FileStore(directory), cookie=SessionCookie(secure=False))
+    return SessionMiddleware(_app, store, cookie=SessionCookie(secure=False))
+
+
+def build_from_url(url: str) -> SessionMiddleware:
+    """Return the application; gunicorn calls this in each worker.
+
+    :param url: of the store.
+    """
+    return build(store_from_url(url))
 
 
 @Request.application

@@ -76,16 +76,24 @@ def sqlite_by_sqlalchemy() -> Iterator[Open]:
 
 
 @contextmanager
+def new_table(url: str) -> Iterator[str]:
+    """Make a table on a database server, and yield its name."""
+    name = new_name()
+    store = SQLStore(url, table=name)
+    store.create_schema()
+    try:
+        yield name
+    finally:
+        with schema_engine(store._source).begin() as connection:
+            connection.execute(text(f"DROP TABLE {name}"))
+
+
+@contextmanager
 def table(kind: str) -> Iterator[Open]:
     """A table on a database server."""
-    url, name = services.url_of(kind), new_name()
-    with closing(SQLStore(url, table=name)) as store:
-        store.create_schema()
-        try:
-            yield lambda: SQLStore(url, table=name)
-        finally:
-            with schema_engine(store._source).begin() as connection:
-                connection.execute(text(f"DROP TABLE {name}"))
+    url = services.url_of(kind)
+    with new_table(url) as name:
+        yield lambda: SQLStore(url, table=name)
 
 
 @contextmanager

@@ -2,10 +2,14 @@
 
 import os
 import time
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from wsgi_sessions import FileStore, SessionCookie, SessionMiddleware, get_session
+from cachelib import RedisCache
+
+from wsgi_sessions import CachingStore, SessionCookie, SessionMiddleware, get_session, store_from_url
 
 # One list for all requests, as some applications have it: nobody may add to it.
 HEADERS = [("Content-Type", "text/plain")]
@@ -14,6 +18,15 @@ DIRECTORY = Path(os.environ["SESSIONS"]).parent
 was_file_wrapper = False
 # How often the system was asked to send a file by itself.
 sendfile_calls = 0
+
+
+def make_store():
+    """Return the store that $STORE names, files unless it does, behind the Redis at the port $CACHE if that is set."""
+    store = store_from_url(os.environ.get("STORE") or Path(os.environ["SESSIONS"]).as_uri())
+    if "CACHE" not in os.environ:
+        return store
+    cache = partial(RedisCache, port=int(os.environ["CACHE"]), key_prefix=os.environ["SESSIONS"])
+    return CachingStore(cache, store, max_staleness=timedelta(hours=1))
 
 
 def app(environ, start_response):
@@ -93,6 +106,7 @@ def count_sendfile(*arguments):
 
 
 real_sendfile, os.sendfile = os.sendfile, count_sendfile
-secure = SessionMiddleware(app, FileStore(os.environ["SESSIONS"]))
-middleware = SessionMiddleware(app, FileStore(os.environ["SESSIONS"]), cookie=SessionCookie(secure=False))
+store = make_store()
+secure = SessionMiddleware(app, store)
+middleware = SessionMiddleware(app, store, cookie=SessionCookie(secure=False))
 application = watched

@@ -1,7 +1,7 @@
-"""The application of ``make demo``, for any server."""
+"""The application of ``make demo``, for any server and any store."""
 
-import os
+from desk import make_store
 
 from demo.app import build
 
-application = build(os.environ["SESSIONS"])
+application = build(make_store())

@@ -20,6 +20,8 @@ class Proxy:
     def __init__(self, target: int) -> None:
         #: Where it listens; 0 before the block.
         self.port = 0
+        #: How often a client has spoken after its server had, or first: what takes a way there and back.
+        self.round_trips = 0
         self._target = target
         # Guards the two below, and the end of connections.
         self._changed = threading.Condition()
@@ -83,7 +85,7 @@ class Proxy:
                 client.close()
                 continue
             server.settimeout(None)
-            connection = _Connection(client, server, self._wait_until_thawed, self._forget)
+            connection = _Connection(client, server, self._wait_until_thawed, self._count_round_trip, self._forget)
             with self._changed:
                 self._connections.add(connection)
             connection.thread.start()
@@ -93,6 +95,10 @@ class Proxy:
         with self._changed:
             self._changed.wait_for(lambda: connection.is_shut or not self._is_frozen)
             return not connection.is_shut
+
+    def _count_round_trip(self) -> None:
+        with self._changed:
+            self.round_trips += 1
 
     def _forget(self, connection: _Connection) -> None:
         with self._changed:
@@ -104,6 +110,7 @@ class _Connection:
     """One connection, and a thread for each direction.
 
     :param may_forward: called before anything is forwarded, with the connection; False ends it.
+    :param client_spoke: called when the client speaks after the server.
     :param ended: called when both directions have ended.
     """
 
@@ -112,11 +119,14 @@ class _Connection:
         client: socket.socket,
         server: socket.socket,
         may_forward: Callable[[_Connection], bool],
+        client_spoke: Callable[[], None],
         ended: Callable[[_Connection], None],
     ) -> None:
         self._sockets = (client, server)
         self._may_forward = may_forward
+        self._client_spoke = client_spoke
         self._ended = ended
+        self._last_speaker: socket.socket | None = None
         self.is_shut = False
         self.thread = threading.Thread(target=self._run, name="proxied", daemon=True)
         for end in self._sockets:
@@ -141,11 +151,17 @@ class _Connection:
         answers.join()
         self._ended(self)
 
+    def _listen(self, speaker: socket.socket) -> None:
+        if speaker is self._sockets[0] is not self._last_speaker:
+            self._client_spoke()
+        self._last_speaker = speaker
+
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(_CHUNK):
                 if not self._may_forward(self):
                     return
+                self._listen(source)
                 sink.sendall(data)
             if self._may_forward(self):
                 # The other direction may still have something to say.
