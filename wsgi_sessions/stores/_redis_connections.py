@@ -15,12 +15,14 @@ from typing import Any
 from redis import Connection, ConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ._address import Address, parse_address
 
+#: What goes wrong with a server. That a cluster cannot be reached is no RedisError.
+ERRORS = (RedisError, RedisClusterException, OSError)
 #: Seconds, after which a server that says nothing has failed: both together leave time for an answer within 3 s.
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 1.5
@@ -203,7 +205,7 @@ def checked_address(url: str) -> Address:
     secure, _, kind = address.scheme.partition("+")
     if secure not in ("redis", "rediss") or kind not in ("", "cluster", "sentinel"):
         raise ValueError("a RedisStore's URL begins with redis:, rediss:, redis+cluster: or redis+sentinel:")
-    address.refuse_unknown(known_options(address.scheme))
+    address.refuse_unknown(_known_options(address.scheme))
     if not kind and len(address.hosts) > 1:
         raise ValueError("a redis: URL has one host; redis+cluster: and redis+sentinel: have several")
     if kind == "sentinel" and not _service(address):
@@ -216,10 +218,10 @@ def checked_address(url: str) -> Address:
     return address
 
 
-def known_options(scheme: str) -> tuple[str, ...]:
+def _known_options(scheme: str) -> tuple[str, ...]:
     """Return the options that a URL of this scheme may have."""
     sentinel = _SENTINEL_LOGIN if scheme.endswith("+sentinel") else ()
-    return sentinel + (_ENCRYPTION if scheme.startswith("rediss") else ())
+    return ("prefix", *sentinel, *(_ENCRYPTION if scheme.startswith("rediss") else ()))
 
 
 def of_address(address: Address) -> Connections:

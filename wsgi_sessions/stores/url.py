@@ -75,18 +75,18 @@ def _sqlite(_url: str, address: Address) -> SessionStore:
 
 
 def _sql(url: str, address: Address, drivers_own: tuple[str, ...]) -> SessionStore:
-    own, rest = _divided(url, address, ("table", "schema"), drivers_own)
+    address.refuse_unknown(("table", "schema", *drivers_own))
     from .sql import SQLStore
 
-    return SQLStore(rest, **own)
+    own = {name: address.options.pop(name) for name in ("table", "schema") if name in address.options}
+    rest = urlencode(address.options)
+    return SQLStore(url.partition("?")[0] + (f"?{rest}" if rest else ""), **own)
 
 
-def _redis(url: str, address: Address) -> SessionStore:
-    from ._redis_connections import known_options
+def _redis(url: str, _address: Address) -> SessionStore:
     from .redis import RedisStore
 
-    own, rest = _divided(url, address, ("prefix",), known_options(address.scheme))
-    return RedisStore(rest, **own)
+    return RedisStore(url)
 
 
 def _memcached(_url: str, address: Address) -> SessionStore:
@@ -132,13 +132,3 @@ def _path(address: Address, example: str) -> str:
     if address.hosts or not address.path.strip("/"):
         raise ValueError(f"{address.scheme}: is followed by slashes and a path, such as {example}")
     return address.path
-
-
-def _divided(
-    url: str, address: Address, own: tuple[str, ...], drivers_own: tuple[str, ...]
-) -> tuple[dict[str, str], str]:
-    """Return the options that are the store's own, and the URL with the others."""
-    address.refuse_unknown((*own, *drivers_own))
-    ours = {name: value for name, value in address.options.items() if name in own}
-    rest = urlencode({name: value for name, value in address.options.items() if name not in own})
-    return ours, url.partition("?")[0] + (f"?{rest}" if rest else "")
