@@ -139,8 +139,8 @@ def _rows(cursor: Any) -> list[Any]:
 
 
 def _is_no_table(error: Any) -> bool:
-    number = getattr(error, "sqlstate", None) or (error.args[0] if error.args else None)
-    return number in _NO_TABLE or "no such table" in str(number)
+    told = (getattr(error, "sqlstate", None), *error.args[:1])
+    return any(number in told for number in _NO_TABLE) or "no such table" in str(error)
 
 
 def record_of(row: Any) -> Record:

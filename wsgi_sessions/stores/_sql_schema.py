@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
-from sqlalchemy import BigInteger, Column, Connection, Engine, LargeBinary, MetaData, String, Table, inspect
+from sqlalchemy import BigInteger, Column, Connection, Engine, Index, LargeBinary, MetaData, String, Table, inspect
 from sqlalchemy.dialects.mysql import MEDIUMBLOB, VARBINARY
 from sqlalchemy.dialects.postgresql import VARCHAR
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable, DDLElement
 from sqlalchemy.sql.expression import text
 
+_LONGEST_NAME = 63
 _MYSQL = ("mysql", "mariadb")
 
 
@@ -29,18 +30,24 @@ def _exact_text(characters: int, bytes_each: int) -> Any:
 
 def make_table(name: str, schema: str | None) -> Table:
     """Return the table: id, payload, expires, version and owner, with an index over each of expires and owner."""
-    # With a convention SQLAlchemy shortens a name that would be too long for the server.
-    metadata = MetaData(naming_convention={"ix": "%(table_name)s_%(column_0_name)s"})
     return Table(
         name,
-        metadata,
+        MetaData(),
         Column("id", _exact_text(128, 1), primary_key=True),
         Column("payload", LargeBinary().with_variant(MEDIUMBLOB(), *_MYSQL), nullable=False),
-        Column("expires", BigInteger, nullable=False, index=True),
+        Column("expires", BigInteger, nullable=False),
         Column("version", BigInteger, nullable=False),
-        Column("owner", _exact_text(255, 4), index=True),
+        Column("owner", _exact_text(255, 4)),
+        Index(_index_name(name, "expires"), "expires"),
+        Index(_index_name(name, "owner"), "owner"),
         schema=schema,
     )
+
+
+def _index_name(table: str, column: str) -> str:
+    """Return a name of at most 63 characters, PostgreSQL's limit, that no other table's index has."""
+    name = f"{table}_{column}"
+    return name if len(name) <= _LONGEST_NAME else f"{table[:40]}_{crc32(table.encode()):08x}_{column}"
 
 
 def ddl(table: Table, dialect: Dialect) -> list[str]:
