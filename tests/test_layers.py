@@ -40,7 +40,7 @@ EXTRAS = {
     **{f"stores/{name}": {"redis"} for name in ("redis", "_redis_connections", "_redis_server")},
     **{
         f"stores/{name}": {"sqlalchemy"}
-        for name in ("sql", "_sql_database", "_sql_engine", "_sql_schema", "_sql_statements")
+        for name in ("sql", "_sql_connections", "_sql_database", "_sql_engine", "_sql_schema", "_sql_statements")
     },
 }
 #: Imported inside of a function, when a value of theirs turns up.

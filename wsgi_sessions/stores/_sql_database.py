@@ -1,4 +1,4 @@
-"""A database as a SQLStore uses it: statements compiled once, run on pooled DB-API connections."""
+"""A database as a SQLStore uses it: statements compiled once, run on DB-API connections that are kept."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .. import clock
 from ..exceptions import StoreError
 from ..record import Record
 from ._fork_guard import ForkGuard
+from ._sql_connections import Connections
 from ._sql_engine import open_engine
 from ._sql_statements import Statement, compile_statements
 
@@ -42,15 +43,21 @@ class Database:
         self._table = table
         self._name = name
         # SQLite has locks of its own in this process, which a child must not find held.
-        self._guard = ForkGuard(_GUARD_SECONDS) if dialect.name == "sqlite" else nullcontext()
+        is_sqlite = dialect.name == "sqlite"
+        self._guard = ForkGuard(_GUARD_SECONDS) if is_sqlite else nullcontext()
+        # None of SQLite's may be open while the process forks.
+        self._connections = Connections(self.engine, keep=not is_sqlite)
         driver = dialect.loaded_dbapi
         #: The driver's error of an id that is taken.
         self.integrity_error: type[Exception] = driver.IntegrityError
         self._errors = (driver.Error, SQLAlchemyError, OSError)
         # In MySQL texts are kept as bytes, the only kind whose comparison minds case, accents and blanks.
         self._is_in_bytes = dialect.name in ("mysql", "mariadb")
-        # psycopg hands over bytes as they are only if it is asked to; as text they come in hexadecimal.
-        self._cursor_options: dict[str, Any] = {"binary": True} if self.engine.driver == "psycopg" else {}
+
+    def close(self) -> None:
+        """Close the connections that nobody uses; the others as soon as they are not used any more."""
+        self._connections.close()
+        self.engine.dispose()
 
     def text(self, text: str | None) -> Any:
         """Return a text as the driver has to be given it."""
@@ -94,31 +101,24 @@ class Database:
         self, action: str, statement: Statement, values: dict[str, Any], result: Callable[[Any], _Result]
     ) -> _Result:
         try:
-            with self._guard, self._connection() as connection:
-                cursor = connection.cursor(**self._cursor_options)
+            with self._guard:
+                kept = self._connections.take()
                 try:
-                    cursor.execute(statement.text, statement.arguments(values))
-                    return result(cursor)
-                finally:
-                    cursor.close()
+                    kept.cursor.execute(statement.text, statement.arguments(values))
+                    answer = result(kept.cursor)
+                except self.integrity_error:
+                    self._connections.give_back(kept)
+                    raise
+                except BaseException:
+                    # Whatever it was, the next one begins with another connection.
+                    kept.close()
+                    raise
+                self._connections.give_back(kept)
+                return answer
         except self.integrity_error:
             raise
         except self._errors as error:
             raise self._store_error(action, error) from error
-
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        """Hold a DB-API connection of the pool for the length of the block; after an error it is not used again."""
-        pooled = self.engine.raw_connection()
-        try:
-            yield pooled.driver_connection
-        except self.integrity_error:
-            raise
-        except BaseException as error:
-            pooled.invalidate(error)
-            raise
-        finally:
-            pooled.close()
 
     def _store_error(self, action: str, error: Exception) -> StoreError:
         if _is_no_table(getattr(error, "orig", error)):

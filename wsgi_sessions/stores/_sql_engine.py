@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
@@ -21,8 +22,6 @@ from .. import clock
 #: Seconds, after which a server that says nothing has failed: to connect (libpq takes no less), and to answer.
 _CONNECT_SECONDS = 2
 _ANSWER_SECONDS = 2.0
-# No server answers more requests at once in one process than this; they are opened as they are needed.
-_MOST_CONNECTIONS = 64
 # The drivers that are tested.
 _DRIVERS = {
     "postgres": "postgresql+psycopg",
@@ -41,8 +40,6 @@ _CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 _OPTIONS: dict[str, Any] = {
     "isolation_level": "AUTOCOMMIT",
-    # A rollback of nothing would be a round trip with PyMySQL.
-    "skip_autocommit_rollback": True,
     "hide_parameters": True,
 }
 
@@ -91,7 +88,7 @@ def open_engine(source: Engine | URL) -> Engine:
         engine = create_engine(url, pool=source.pool.recreate(), **_OPTIONS)
     else:
         engine = _bounded_engine(source)
-    event.listen(engine, "checkout", _Check(engine.dialect))
+    event.listen(engine, "checkout", partial(_replace_dead, engine.dialect))
     return engine
 
 
@@ -104,11 +101,6 @@ def _bounded_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         connect_args=_CONNECT_ARGUMENTS.get(url.get_driver_name(), {}),
-        pool_size=_MOST_CONNECTIONS,
-        max_overflow=0,
-        pool_timeout=_ANSWER_SECONDS,
-        # The one used last is the least likely to have been closed by its server.
-        pool_use_lifo=True,
         **_OPTIONS,
     )
     if engine.driver == "psycopg":
@@ -116,23 +108,18 @@ def _bounded_engine(url: URL) -> Engine:
     return engine
 
 
-class _Check:
-    """Replaces a connection that its server has closed before it is used again.
+def is_alive(dialect: Dialect, connection: Any) -> bool:
+    """Tell whether an idle connection can be used, in most cases without asking its server.
 
-    Without a round trip: nothing is expected on an idle connection, so one that
-    has something to read was closed, or was sent a notice; only then it is asked.
+    Nothing is expected on an idle connection: one that has something to read was
+    closed by its server, or was sent a notice. Only then the server is asked.
     """
-
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-        self._error = dialect.loaded_dbapi.Error
-
-    def __call__(self, connection: Any, _record: object, _proxy: object) -> None:
-        try:
-            if not _is_quiet(connection):
-                self._dialect.do_ping(connection)
-        except (self._error, OSError, ValueError) as error:
-            raise DisconnectionError("the server has closed the connection") from error
+    try:
+        if not _is_quiet(connection):
+            dialect.do_ping(connection)
+    except (dialect.loaded_dbapi.Error, OSError, ValueError):
+        return False
+    return True
 
 
 def _is_quiet(connection: Any) -> bool:
@@ -147,6 +134,12 @@ def _is_quiet(connection: Any) -> bool:
     poll = select.poll()
     poll.register(source.fileno(), select.POLLIN)
     return not poll.poll(0)
+
+
+def _replace_dead(dialect: Dialect, connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool connect anew if the connection that it is about to lend is dead."""
+    if not is_alive(dialect, connection):
+        raise DisconnectionError("the server has closed the connection")
 
 
 def _connect_psycopg(_dialect: Dialect, _record: object, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:

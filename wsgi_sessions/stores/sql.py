@@ -27,6 +27,8 @@ from ._sql_schema import can_skip_locked, create, ddl, make_table
 from .base import SessionStore, not_live, overtaken, renew_after_fork, taken
 
 _SCANNED_AT_ONCE = 500
+# What a forked process has of its parent's connections: not to be used in it, and not to be said good-bye through.
+_inherited: list[Database] = []
 
 
 class SQLStore(SessionStore):
@@ -166,11 +168,11 @@ class SQLStore(SessionStore):
         return [record_of(row) for row in database.read("find_by_owner", database.statements.owned, values)]
 
     def close(self) -> None:
-        """Close the connections that no thread is using; the next use opens new ones."""
+        """Close the connections, each as soon as no thread uses it; the next use opens new ones."""
         with self._lock:
             database, self._database = self._database, None
         if database is not None:
-            database.engine.dispose()
+            database.close()
 
     def _used(self) -> Database:
         database = self._database
@@ -194,10 +196,9 @@ class SQLStore(SessionStore):
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        database, self._database = self._database, None
-        if database is not None:
-            # The sockets are the parent's: not to be used here, and not to be said good-bye through.
-            database.engine.dispose(close=False)
+        if self._database is not None:
+            _inherited.append(self._database)
+            self._database = None
 
     def __repr__(self) -> str:
         url = self._source.url if isinstance(self._source, Engine) else self._source
