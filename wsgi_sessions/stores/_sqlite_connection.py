@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -48,15 +48,42 @@ _TABLE = (
 _PAUSE = 0.01
 
 
-class _Held:
-    """The connection of one thread, and the lock that whoever uses or closes it holds."""
+class HeldConnection:
+    """The connection of one thread: use it in a ``with`` block, which must leave no transaction open.
 
-    def __init__(self) -> None:
+    After an error of SQLite's it is closed: whatever was wrong with it is gone then.
+
+    :param open: makes a connection.
+    """
+
+    def __init__(self, open: Callable[[], sqlite3.Connection]) -> None:
+        self._open = open
+        # Held by whoever uses or closes it.
         self.lock = threading.RLock()
         # None before the first use, after an error and after close().
         self.connection: sqlite3.Connection | None = None
 
+    def __enter__(self) -> sqlite3.Connection:
+        self.lock.acquire()
+        connection = self.connection
+        if connection is not None:
+            return connection
+        try:
+            connection = self.connection = self._open()
+        except BaseException:
+            self.lock.release()
+            raise
+        return connection
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            if error is not None and isinstance(error, Error) and not isinstance(error, IntegrityError):
+                self.close()
+        finally:
+            self.lock.release()
+
     def close(self) -> None:
+        """Close the connection if there is one; the next use opens another. Hold the lock."""
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
@@ -81,31 +108,20 @@ class ThreadConnections:
         self._synchronous = "FULL" if is_synced else "NORMAL"
         self._timeout = min(timeout, threading.TIMEOUT_MAX)
         self._local = threading.local()
-        self._all: WeakSet[_Held] = WeakSet()
+        self._all: WeakSet[HeldConnection] = WeakSet()
         # Guards the set; whoever holds it may take a connection's lock, never the other way round.
         self._lock = threading.Lock()
         # Held from before a fork until after it.
-        self._paused: list[_Held] = []
+        self._paused: list[HeldConnection] = []
         pause_for_fork(self)
 
-    @contextmanager
-    def use(self) -> Iterator[sqlite3.Connection]:
-        """Hold this thread's connection for the length of the block, which must leave no transaction open.
-
-        After an error of SQLite's it is closed: whatever was wrong with it is gone then.
-        """
-        held = self._held()
-        with held.lock:
-            connection = held.connection
-            if connection is None:
-                connection = held.connection = self._opened()
-            try:
-                yield connection
-            except sqlite3.IntegrityError:
-                raise
-            except sqlite3.Error:
-                held.close()
-                raise
+    def use(self) -> HeldConnection:
+        """Return the connection of this thread."""
+        try:
+            held: HeldConnection = self._local.held
+        except AttributeError:
+            held = self._new()
+        return held
 
     def close(self) -> None:
         """Close the connections of all threads, each when its thread is done with it."""
@@ -115,13 +131,10 @@ class ThreadConnections:
             with held.lock:
                 held.close()
 
-    def _held(self) -> _Held:
-        try:
-            held: _Held = self._local.held
-        except AttributeError:
-            with self._lock:
-                held = self._local.held = _Held()
-                self._all.add(held)
+    def _new(self) -> HeldConnection:
+        with self._lock:
+            held = self._local.held = HeldConnection(self._opened)
+            self._all.add(held)
         return held
 
     def _opened(self) -> sqlite3.Connection:
@@ -132,7 +145,7 @@ class ThreadConnections:
         deadline = clock.monotonic() + self._timeout
         while True:
             _secure(self._path)
-            # Closed by whichever thread forks or closes the store; `use` keeps two from using it at once.
+            # Closed by whichever thread forks or closes the store; `use` keeps others from using it meanwhile.
             connection = sqlite3.connect(
                 self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False
             )
