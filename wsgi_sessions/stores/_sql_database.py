@@ -146,9 +146,9 @@ def _is_no_table(error: Any) -> bool:
 def record_of(row: Any) -> Record:
     """Return the record of a row of all columns."""
     id, payload, expires, version, owner = row
-    return Record(decoded(id), payload, expires, version, owner if owner is None else decoded(owner))
+    return Record(decoded(id), payload, expires, version, decoded(owner))
 
 
-def decoded(text: str | bytes) -> str:
-    """Return a text that the driver may have given as bytes."""
+def decoded(text: Any) -> Any:
+    """Return a text, or None, that the driver may have given as bytes."""
     return text.decode() if isinstance(text, bytes) else text

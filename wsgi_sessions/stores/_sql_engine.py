@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Generator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
@@ -98,11 +98,7 @@ def schema_engine(source: Engine | URL) -> Engine:
 
 
 def _bounded_engine(url: URL) -> Engine:
-    engine = create_engine(
-        url,
-        connect_args=_CONNECT_ARGUMENTS.get(url.get_driver_name(), {}),
-        **_OPTIONS,
-    )
+    engine = create_engine(url, connect_args=_CONNECT_ARGUMENTS.get(url.get_driver_name(), {}), **_OPTIONS)
     if engine.driver == "psycopg":
         event.listen(engine, "do_connect", _connect_psycopg)
     return engine
@@ -144,6 +140,12 @@ def _replace_dead(dialect: Dialect, connection: Any, _record: object, _proxy: ob
 
 def _connect_psycopg(_dialect: Dialect, _record: object, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Connect as SQLAlchemy would, with a connection that does not wait for ever."""
+    return _bounded_connection().connect(*arguments, **options)
+
+
+@cache
+def _bounded_connection() -> Any:
+    """Return a class of connections; made only where there is psycopg."""
     from psycopg import Connection, OperationalError
 
     class BoundedConnection(Connection[Any]):
@@ -166,4 +168,4 @@ def _connect_psycopg(_dialect: Dialect, _record: object, arguments: tuple[Any, .
             except StopIteration as end:
                 return end.value
 
-    return BoundedConnection.connect(*arguments, **options)
+    return BoundedConnection

@@ -100,7 +100,7 @@ class SQLStore(SessionStore):
         database = self._used()
         values = {"of_id": database.text(id), "now": clock.now()}
         for payload, expires, version, owner in database.read("load", database.statements.load, values):
-            return Record(id, payload, expires, version, owner if owner is None else decoded(owner))
+            return Record(id, payload, expires, version, decoded(owner))
         return None
 
     def save(self, record: Record) -> Record:
