@@ -256,6 +256,13 @@ def test_well_formed_cookies_are_not_logged(caplog):
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("first", ["", "a=b; "])
+@pytest.mark.parametrize("name", ["id ", "id\t", " id \t", "id"])
+def test_a_second_cookie_is_seen_however_it_is_written(first, name):
+    """T-25: of two sessions, none is used; a sibling domain could otherwise place its own before ours."""
+    assert SessionCookie().candidates(f"{first}id={EVIL.value}; {name}={GOOD.value}") == [EVIL, GOOD]
+
+
 @given(headers)
 def test_any_header_gives_well_formed_tokens_only(header):
     """T-06: whatever the text, no exception, and nothing but distinct tokens that are in it."""

@@ -29,6 +29,8 @@ _MAX_AGE = 400 * 24 * 60 * 60
 
 # str.strip() would also take \x0b, \x1c, \x85 and \xa0, with which "\xa0__Host-id" passes for "__Host-id".
 _WHITESPACE = " \t"
+# How the text before a cookie ends in what browsers send: there is none, or a separator.
+_BEFORE_A_COOKIE = frozenset(("", "; "))
 
 # A token of RFC 9110 5.6.2, which RFC 6265bis 4.1.1 asks of a name.
 _is_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -70,7 +72,6 @@ class SessionCookie:
     # Compared, so that two cookies of different keys differ; empty in a form without keys.
     _keyring: bytes = field(init=False, repr=False, default=b"")
     _start: str = field(init=False, repr=False, compare=False)
-    _separated: str = field(init=False, repr=False, compare=False)
     _attributes: str = field(init=False, repr=False, compare=False)
 
     # The length of what _wrap returns, in characters; a form that overrides it sets this too.
@@ -88,7 +89,6 @@ class SessionCookie:
         object.__setattr__(self, "same_site", _normal_same_site(self.same_site))
         _check_contradictions(self)
         object.__setattr__(self, "_start", f"{self.name}=")
-        object.__setattr__(self, "_separated", f"; {self.name}=")
         object.__setattr__(self, "_attributes", _format_attributes(self))
 
     def candidates(self, header: str) -> list[SessionToken]:
@@ -102,10 +102,11 @@ class SessionCookie:
         if len(header) > _MAX_HEADER:
             _log.info("cookie header over %d characters ignored", _MAX_HEADER)
             return []
-        # The common case, one cookie of ours behind another one, without splitting what is not ours.
-        begin = header.find(self._separated) + len(self._separated)
-        if begin >= len(self._separated) and header.count(self._start) == 1:
-            token = self._unwrap(header[begin:].partition(";")[0].strip(_WHITESPACE))
+        # The common case, one cookie of ours and nothing that looks like it, without splitting what is not ours:
+        # a second one of its name would hold "id=" again, or a space or tab before an equals sign.
+        parts = header.split(self._start)
+        if len(parts) == 2 and parts[0][-2:] in _BEFORE_A_COOKIE and " =" not in header and "\t=" not in header:
+            token = self._unwrap(parts[1].partition(";")[0])
             if token is not None:
                 return [token]
         tokens: list[SessionToken] = []
