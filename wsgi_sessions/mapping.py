@@ -86,13 +86,13 @@ class SessionMapping(MutableMapping[str, Any]):
         :raises SerializationError: if the value is not of that type.
         """
         state = self._load()
-        with state.lock:
-            try:
-                if type is None:
-                    return state.values[key]
+        try:
+            if type is None:
+                return state.values[key]
+            with state.lock:
                 value = state.values.copy_of(key)
-            except KeyError:
-                return default
+        except KeyError:
+            return default
         return convert(value, type, f"session[{key!r}]")
 
     def pop(self, key: str, *default: Any) -> Any:

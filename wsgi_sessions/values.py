@@ -41,7 +41,7 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
     # Keys whose present value has to be compared: assigned, or read and mutable.
     watched: dict[str, None] = {}
     # Keys of what was loaded that are there no more.
-    removed: set[str] = set()
+    removed: frozenset[str] = frozenset()
     mutations: dict[str, Mutations] = {}
     cleared: bool = False
 
@@ -100,8 +100,8 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
             _check_assignable(key, value)
         self.data[key] = value
         self.watched[key] = None
-        self.removed.discard(key)
-        if self.mutations:
+        if self.removed or self.mutations:
+            self.removed -= {key}
             self.mutations.pop(key, None)
 
     def update(self, new: dict[str, Any]) -> None:
@@ -111,23 +111,24 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
                 _check_assignable(key, value)
         self.data.update(new)
         self.watched.update(dict.fromkeys(new))
-        self.removed.difference_update(new)
-        for key in self.mutations.keys() & new.keys():
-            del self.mutations[key]
+        if self.removed or self.mutations:
+            self.removed = self.removed.difference(new)
+            for key in new:
+                self.mutations.pop(key, None)
 
     def __delitem__(self, key: str) -> None:
         del self.data[key]
         self.watched.pop(key, None)
         self.mutations.pop(key, None)
         if key in self.loaded:
-            self.removed.add(key)
+            self.removed |= {key}
 
     def clear(self) -> None:
         """Drop every key, also those that another request is adding meanwhile."""
         self.data.clear()
         self.watched.clear()
         self.mutations.clear()
-        self.removed = set(self.loaded)
+        self.removed = frozenset(self.loaded)
         self.cleared = True
 
     def copy_of(self, key: str) -> Any:
@@ -165,10 +166,9 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         key = ""
         try:
             for key in self.watched:
-                encoded = codec.encode(data[key], "")
-                before = loaded.get(key)
-                if before is None or encoded != bytes(before):
-                    changed[key] = Raw(encoded)
+                encoded = Raw(codec.encode(data[key], ""))
+                if loaded.get(key) != encoded:
+                    changed[key] = encoded
         except SerializationError as error:
             raise _at(key, error) from None
         return changed
@@ -184,7 +184,7 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         """Take what was just stored as what was loaded; values that the caller holds stay the same objects."""
         self.loaded = stored
         if self.removed or self.mutations or self.cleared:
-            self.removed = set()
+            self.removed = frozenset()
             self.mutations = {}
             self.cleared = False
         # What was not watched before was not read, or cannot change.
@@ -194,7 +194,7 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
     def settle_uncertain(self, stored: dict[str, Raw]) -> None:
         """Take a save as done that seemed to have failed; what was changed since is still to be saved."""
         self.loaded = stored
-        self.removed = {key for key in self.removed if key in stored}
+        self.removed = self.removed.intersection(stored)
         self.mutations = {}
         self.cleared = False
 
@@ -212,7 +212,7 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
             data.pop(key, None)
         for key in data.keys() & self.data.keys() - ours.keys():
             # Changed by nobody: the object that the application may hold stays in its place.
-            if key in self.loaded and bytes(theirs[key]) == bytes(self.loaded[key]):
+            if theirs[key] == self.loaded.get(key):
                 data[key] = self.data[key]
         mutations: dict[str, Mutations] = {}
         for key in ours:
@@ -226,7 +226,7 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
         self.data = data
         self.loaded = theirs
         self.mutations = mutations
-        self.removed = set(theirs.keys() - data.keys())
+        self.removed = frozenset(theirs.keys() - data.keys())
         self.watched = ours | {key: None for key, value in data.items() if type(value) in codec.MUTABLE}
 
     def _is_own_work(self, key: str) -> bool:
@@ -238,8 +238,7 @@ class Values(msgspec.Struct, eq=False):  # a Struct because every loaded session
             return False
         if key not in self.watched:
             return True
-        before = self.loaded.get(key)
-        return before is not None and _encode(key, self.data[key]) == bytes(before)
+        return self.loaded.get(key) == Raw(_encode(key, self.data[key]))
 
     def _drop_unreadable(self, key: str, encoded: Raw) -> None:
         if self.data.get(key) is not encoded:
