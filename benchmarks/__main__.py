@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import concurrency, memory, requests, servers
+from benchmarks import concurrency, engines, memory, millions, requests, servers
 from benchmarks.driver import ROUNDS
 from benchmarks.report import Table
 
@@ -19,9 +19,15 @@ SECTIONS = {
     "requests": requests.tables,
     "memory": memory.tables,
     "concurrency": concurrency.tables,
+    "engines": engines.tables,
+    "millions": millions.tables,
     "servers": servers.tables,
 }
-PACKAGES = ("msgspec", "werkzeug", "itsdangerous", "cryptography", "beaker", "gunicorn")
+PACKAGES = (
+    *("msgspec", "werkzeug", "itsdangerous", "cryptography", "cachelib", "gunicorn"),
+    *("sqlalchemy", "psycopg", "pymysql", "redis", "hiredis", "pymemcache"),
+    *("beaker", "django", "flask", "flask-session", "flask-sqlalchemy", "pyramid", "pyramid_session_redis"),
+)
 
 
 def main() -> None:
@@ -47,11 +53,18 @@ def _tables(names: list[str], rounds: int) -> Iterator[Table]:
 
 
 def _machine() -> str:
-    versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in PACKAGES)
+    versions = ", ".join(_version(package) for package in PACKAGES)
     return (
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}, "
         f"{os.cpu_count()} cores; {versions}.\n"
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"no {package}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ class Table:
     title: str
     columns: list[str]
     rows: list[list[str]] = field(default_factory=list)
+    #: Sentences below the table.
+    notes: list[str] = field(default_factory=list)
 
     def add(self, *cells: str | float) -> None:
         """Add a row."""
@@ -23,7 +25,8 @@ class Table:
         lines = [self.title, "-" * len(self.title), "", rule, _line(self.columns, widths), rule]
         # An empty first cell would join a row to the one above it; the others are made visible.
         lines += [_line([cell or "\\" for cell in row], widths) for row in self.rows]
-        return "\n".join([*lines, rule, ""])
+        lines += [rule, "", *[f"- {note}" for note in self.notes]]
+        return "\n".join([*lines, ""] if self.notes else lines)
 
 
 def ratio(time: float, other: float) -> str:
