@@ -37,7 +37,7 @@ REQUIRED = {"werkzeug", "itsdangerous", "cachelib", "msgspec"}
 EXTRAS = {
     "cookies/encrypted": {"cryptography"},
     "stores/_memcached": {"pymemcache"},
-    **{f"stores/{name}": {"redis"} for name in ("redis", "_redis_connections", "_redis_server")},
+    **{f"stores/{name}": {"redis"} for name in ("redis", "_redis_connections", "_redis_opening", "_redis_server")},
     **{
         f"stores/{name}": {"sqlalchemy"}
         for name in ("sql", "_sql_connections", "_sql_database", "_sql_engine", "_sql_schema", "_sql_statements")

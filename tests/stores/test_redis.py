@@ -17,7 +17,8 @@ from redis.cluster import ClusterNode
 from redis.sentinel import Sentinel
 
 from wsgi_sessions import Record, RecordExists, RecordNotFound, StoreError, clock
-from wsgi_sessions.stores._redis_connections import ServerConnections, of_client
+from wsgi_sessions.stores._redis_connections import ServerConnections
+from wsgi_sessions.stores._redis_opening import of_client
 from wsgi_sessions.stores.redis import RedisStore
 from wsgi_sessions.testing import ReplacedClock
 
@@ -231,7 +232,9 @@ class TestClients:
                 assert store.load("id") == record
                 connection = self.connection(store)
                 assert connection.retry.get_retries() == 0
-                assert (connection.client_name, connection.socket_timeout) == ("lent", 9)
+                assert connection.client_name == "lent"
+                # Longer than a visitor may have to wait.
+                assert connection.socket_timeout == 1.5
                 store.delete("id")
             assert client.ping()
 

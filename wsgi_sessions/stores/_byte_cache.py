@@ -155,6 +155,10 @@ def _check_client(client: Any) -> None:
             f"{library} unpickles what it finds in Memcached, so whoever can write there runs code here: "
             "use store_from_url('memcached://host'), or MemcachedCache(pymemcache.PooledClient(...))"
         )
-    options = getattr(client, "default_kwargs", {})
-    if getattr(client, "default_noreply", options.get("default_noreply", False)):
+    if library == "pymemcache" and type(client).__name__ == "HashClient":
+        raise ValueError(
+            "HashClient takes a server that fails for an empty one, and its sessions for unknown: "
+            "use store_from_url('memcached://host1,host2')"
+        )
+    if getattr(client, "default_noreply", False):
         raise ValueError("this client does not wait for an answer to its writes: give it default_noreply=False")

@@ -9,6 +9,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ..exceptions import StoreError
 from .base import SessionStore
 
+#: A read that failed at once, because its connection was dead, is tried again; one that took its time is not.
+AT_ONCE_SECONDS = 0.5
+
 _Store = TypeVar("_Store", bound=SessionStore)
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")

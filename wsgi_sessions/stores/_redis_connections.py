@@ -1,59 +1,30 @@
-"""How a RedisStore reaches its servers: bounded in time, and never sending a write twice.
-
-redis-py repeats a command that failed, ten times by default. A save that is
-repeated after it succeeded meets itself as a conflict, so each store has
-connections of its own that repeat nothing, also where it is given a client,
-whose settings it takes over.
-"""
+"""The way from a RedisStore to one server, or to a cluster of them: no command is ever sent twice."""
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-from redis import Connection, ConnectionPool, Redis, RedisCluster, SSLConnection
-from redis.backoff import NoBackoff
+from redis import ConnectionPool, RedisCluster
 from redis.cluster import ClusterNode
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
-from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
-
-from ._address import Address, parse_address
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    ConnectionError,
+    MovedError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 
 #: What goes wrong with a server. That a cluster cannot be reached is no RedisError.
 ERRORS = (RedisError, RedisClusterException, OSError)
-#: Seconds, after which a server that says nothing has failed: both together leave time for an answer within 3 s.
-CONNECT_SECONDS = 1.0
-ANSWER_SECONDS = 1.5
-#: What a sentinel, of which there are several to ask, may take.
-SENTINEL_SECONDS = 0.5
-# What a client's connections may have been given that ours need as well; everything else is redis-py's own affair.
-_TAKEN_OVER = ("host", "port", "path", "db", "username", "password", "credential_provider", "client_name")
-_TAKEN_OVER_PREFIXES = ("ssl_", "socket_")
-_SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
-_ENCRYPTION = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 # Keys that one SCAN looks at: a millisecond of the server's time.
 _SCANNED_AT_ONCE = 1000
-
-
-def never_twice() -> Retry:
-    """Return the policy of a client that repeats nothing."""
-    return Retry(NoBackoff(), 0)
-
-
-def bounded(
-    options: dict[str, Any], answer: float = ANSWER_SECONDS, connect: float = CONNECT_SECONDS
-) -> dict[str, Any]:
-    """Return the options of connections that repeat nothing and wait no longer than they were told, or than this."""
-    return {
-        **options,
-        "retry": never_twice(),
-        # Older commands do, and the newer protocol brings nothing that a store needs.
-        "protocol": 2,
-        "socket_timeout": options.get("socket_timeout") or answer,
-        "socket_connect_timeout": options.get("socket_connect_timeout") or options.get("socket_timeout") or connect,
-    }
 
 
 class Connections(ABC):
@@ -130,17 +101,39 @@ class ServerConnections(Connections):
 class ClusterConnections(Connections):
     """The way to a cluster, whose client knows which server has a key.
 
+    Commands go straight to that server. The client's own way repeats what failed, and
+    while it asks all servers anew where the keys are, it keeps everybody else waiting.
+
     :param client: is closed with this object if ``is_ours``.
     """
 
     def __init__(self, client: RedisCluster, *, is_ours: bool) -> None:
         self._client = client
         self._is_ours = is_ours
+        # Held by the one who asks where the keys are.
+        self._asking = threading.Lock()
 
     def run(self, key: str, *command: Any) -> Any:
         """Send one command; see :meth:`Connections.run`."""
-        # A named node keeps the client from repeating the command elsewhere; it still follows where a key has moved.
-        return self._client.execute_command(*command, target_nodes=self._client.get_node_from_key(key))
+        node = self._client.get_node_from_key(key)
+        try:
+            return self._server(node).run(key, *command)
+        except (MovedError, AskError):
+            # It was not carried out; the client follows. A named node keeps it from repeating anything.
+            return self._client.execute_command(*command, target_nodes=node)
+        except (ConnectionError, TimeoutError, ClusterDownError):
+            self._ask_where_keys_are()
+            raise
+
+    def _ask_where_keys_are(self) -> None:
+        """Learn whether another server has taken over; whoever comes meanwhile does not wait for that."""
+        if self._asking.acquire(blocking=False):
+            try:
+                # If nobody knows, the next command that fails asks again.
+                with suppress(*ERRORS):
+                    self._client.nodes_manager.initialize()
+            finally:
+                self._asking.release()
 
     def scan(self, pattern: str) -> Iterator[list[bytes]]:
         """Look at all keys; see :meth:`Connections.scan`."""
@@ -163,108 +156,3 @@ class ClusterConnections(Connections):
         """Close what is open."""
         if self._is_ours:
             self._client.close()
-
-
-def of_client(client: Redis | RedisCluster) -> Connections:
-    """Return connections with the settings of a client; it stays its owner's.
-
-    :raises ValueError: if the client of a cluster decodes what it reads.
-    """
-    if isinstance(client, RedisCluster):
-        if client.get_encoder().decode_responses:
-            raise ValueError("payloads are bytes: make the RedisCluster without decode_responses")
-        return ClusterConnections(client, is_ours=False)
-    pool = client.connection_pool
-    options = _own(pool.connection_kwargs)
-    if isinstance(pool, SentinelConnectionPool):
-        sentinels = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
-        return of_sentinels(sentinels, pool.service_name, options, connection_class=pool.connection_class)
-    return ServerConnections(ConnectionPool(connection_class=pool.connection_class, **bounded(options)))
-
-
-def of_sentinels(
-    sentinels: list[dict[str, Any]], service: str, options: dict[str, Any], **more: Any
-) -> ServerConnections:
-    """Return connections to the master of a service.
-
-    :param sentinels: the options of a connection to each.
-    :param options: those of a connection to the master.
-    """
-    manager = Sentinel([])
-    manager.sentinels = [Redis(**bounded(_own(each), SENTINEL_SECONDS, SENTINEL_SECONDS)) for each in sentinels]
-    # It asks them who the master is each time it connects.
-    return ServerConnections(SentinelConnectionPool(service, manager, **bounded(options), **more))
-
-
-def checked_address(url: str) -> Address:
-    """Take a URL apart.
-
-    :raises ValueError: if it names no server, or has options that are not known.
-    """
-    address = parse_address(url)
-    secure, _, kind = address.scheme.partition("+")
-    if secure not in ("redis", "rediss") or kind not in ("", "cluster", "sentinel"):
-        raise ValueError("a RedisStore's URL begins with redis:, rediss:, redis+cluster: or redis+sentinel:")
-    address.refuse_unknown(_known_options(address.scheme))
-    if not kind and len(address.hosts) > 1:
-        raise ValueError("a redis: URL has one host; redis+cluster: and redis+sentinel: have several")
-    if kind == "sentinel" and not _service(address):
-        raise ValueError("a sentinel's URL names the service: redis+sentinel://host:26379/mymaster/0")
-    database = _database(address)
-    if (database and not (database.isascii() and database.isdigit())) or (database.strip("0") and kind == "cluster"):
-        raise ValueError(
-            "the path of a redis: URL ends in the number of the database, such as /0; a cluster has only 0"
-        )
-    return address
-
-
-def _known_options(scheme: str) -> tuple[str, ...]:
-    """Return the options that a URL of this scheme may have."""
-    sentinel = _SENTINEL_LOGIN if scheme.endswith("+sentinel") else ()
-    return ("prefix", *sentinel, *(_ENCRYPTION if scheme.startswith("rediss") else ()))
-
-
-def of_address(address: Address) -> Connections:
-    """Return connections to what a checked URL names; a cluster is asked at once where its keys are."""
-    login = {"username": address.username, "password": address.password}
-    options = {name: value for name, value in {**login, **_encryption(address)}.items() if value is not None}
-    hosts = address.hosts or [("localhost", None)]
-    is_encrypted = address.scheme.startswith("rediss")
-    if address.scheme.endswith("+cluster"):
-        nodes = [ClusterNode(host, port or 6379) for host, port in hosts]
-        bounds = {name: value for name, value in bounded(options).items() if name != "retry"}
-        client = RedisCluster(startup_nodes=nodes, retry=never_twice(), ssl=is_encrypted, **bounds)
-        return ClusterConnections(client, is_ours=True)
-    options["db"] = int(_database(address) or 0)
-    if address.scheme.endswith("+sentinel"):
-        names = dict(zip(("username", "password"), map(address.options.get, _SENTINEL_LOGIN), strict=True))
-        sentinels = [{**names, "host": host, "port": port or 26379} for host, port in hosts]
-        return of_sentinels(sentinels, _service(address), options, ssl=is_encrypted)
-    host, port = hosts[0]
-    server = bounded({**options, "host": host, "port": port or 6379})
-    return ServerConnections(ConnectionPool(connection_class=SSLConnection if is_encrypted else Connection, **server))
-
-
-def _service(address: Address) -> str:
-    return address.path.strip("/").partition("/")[0]
-
-
-def _database(address: Address) -> str:
-    path = address.path.strip("/")
-    return path.partition("/")[2] if address.scheme.endswith("+sentinel") else path
-
-
-def _encryption(address: Address) -> dict[str, Any]:
-    found: dict[str, Any] = {name: value for name, value in address.options.items() if name in _ENCRYPTION}
-    if "ssl_check_hostname" in found:
-        found["ssl_check_hostname"] = found["ssl_check_hostname"] not in ("0", "false", "no")
-    return found
-
-
-def _own(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a connection that another one may have as well."""
-    return {
-        name: value
-        for name, value in options.items()
-        if value is not None and (name in _TAKEN_OVER or name.startswith(_TAKEN_OVER_PREFIXES))
-    }

@@ -11,12 +11,18 @@ from typing import Any, TypeVar
 from redis import Redis, RedisCluster
 from redis.exceptions import ConnectionError, NoScriptError, ResponseError
 
+from .. import clock
 from ._address import Address
-from ._redis_connections import ERRORS, Connections, checked_address, of_address, of_client
+from ._edge import AT_ONCE_SECONDS
+from ._redis_connections import ERRORS, Connections
+from ._redis_opening import checked_address, of_address, of_client
 from ._redis_scripts import Script
 from .base import renew_after_fork
 
 _log = logging.getLogger("wsgi_sessions")
+
+# For whoever else is connecting: as long as it may take, an answer within 3 s would be too late.
+_PATIENCE_SECONDS = 1.0
 
 _Result = TypeVar("_Result")
 
@@ -39,6 +45,8 @@ class RedisServer:
         # None before the first use, after close() and in a forked child.
         self._connections: Connections | None = None
         self._lock = threading.Lock()
+        # When the way was last looked for in vain, monotonic.
+        self._failed = 0.0
         self._has_looked_at_policy = False
         renew_after_fork(self)
 
@@ -51,34 +59,31 @@ class RedisServer:
     def connections(self) -> Connections:
         """The way to it, which is found at the first use."""
         connections = self._connections
-        if connections is not None:
-            return connections
-        with self._lock:
-            connections = self._connections
-            if connections is None:
-                server = self._server
-                connections = of_address(server) if isinstance(server, Address) else of_client(server)
-                self._connections = connections
+        return self._open() if connections is None else connections
+
+    def run(self, key: str, *command: Any) -> Any:
+        """Send one command, once, to the server that has the key, and return its answer."""
+        answer = self.connections.run(key, *command)
         if not self._has_looked_at_policy:
-            self._has_looked_at_policy = True
-            _warn_of_eviction(connections)
-        return connections
+            self._look_at_policy()
+        return answer
 
     def read(self, read: Callable[[Connections], _Result]) -> _Result:
         """Read, and once more if the connection was lost; a server that takes its time is not asked again."""
-        connections = self.connections
+        begun = clock.monotonic()
         try:
-            return read(connections)
+            return read(self.connections)
         except ConnectionError:
-            return read(connections)
+            if clock.monotonic() - begun > AT_ONCE_SECONDS:
+                raise
+        return read(self.connections)
 
     def run_script(self, script: Script, key: str, *arguments: Any) -> Any:
         """Run a script, once, and return its answer."""
-        connections = self.connections
         try:
-            return connections.run(key, "EVALSHA", script.digest, 1, key, *arguments)
+            return self.run(key, "EVALSHA", script.digest, 1, key, *arguments)
         except NoScriptError:
-            return connections.run(key, "EVAL", script.text, 1, key, *arguments)
+            return self.run(key, "EVAL", script.text, 1, key, *arguments)
 
     def close(self) -> None:
         """Close what the store has opened; the next use opens it again."""
@@ -86,6 +91,38 @@ class RedisServer:
             connections, self._connections = self._connections, None
         if connections is not None:
             connections.close()
+
+    def _open(self) -> Connections:
+        """Find the way; of several threads at once one does, and the others wait, but not for ever."""
+        begun = clock.monotonic()
+        if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
+            raise ConnectionError("another thread is still looking for the cluster")
+        try:
+            if self._connections is None:
+                if begun < self._failed:
+                    raise ConnectionError("another thread has just looked for the cluster in vain")
+                server = self._server
+                self._connections = of_address(server) if isinstance(server, Address) else of_client(server)
+            return self._connections
+        except ERRORS:
+            self._failed = clock.monotonic()
+            raise
+        finally:
+            self._lock.release()
+
+    def _look_at_policy(self) -> None:
+        """Warn if the server may drop live sessions; after its first answer, so that one that is hung is not asked."""
+        self._has_looked_at_policy = True
+        # Not every server lets everybody ask.
+        with suppress(*ERRORS):
+            told = dict(line.split(":", 1) for line in self.connections.memory_info().splitlines() if ":" in line)
+            policy = told.get("maxmemory_policy", "noeviction")
+            if policy != "noeviction" and told.get("maxmemory") != "0":
+                _log.warning(
+                    "Redis may drop live sessions when its memory is full: maxmemory-policy is %s; "
+                    "set it to noeviction, or give sessions a server of their own",
+                    policy,
+                )
 
     def _after_fork(self) -> None:
         # The sockets are the parent's; redis-py closes its copies without a word to the server.
@@ -100,16 +137,3 @@ def refuse_all_but_wrong_type(error: ResponseError) -> None:
     """Raise an error again, unless it says that a key holds something of another kind."""
     if "WRONGTYPE" not in str(error):
         raise error
-
-
-def _warn_of_eviction(connections: Connections) -> None:
-    # Not every server lets everybody ask, and one that is down now will be noticed soon enough.
-    with suppress(*ERRORS):
-        told = dict(line.split(":", 1) for line in connections.memory_info().splitlines() if ":" in line)
-        policy = told.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction" and told.get("maxmemory") != "0":
-            _log.warning(
-                "Redis may drop live sessions when its memory is full: maxmemory-policy is %s; "
-                "set it to noeviction, or give sessions a server of their own",
-                policy,
-            )

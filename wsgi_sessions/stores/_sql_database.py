@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import clock
 from ..exceptions import StoreError
 from ..record import Record
+from ._edge import AT_ONCE_SECONDS
 from ._fork_guard import ForkGuard
 from ._sql_connections import Connections
 from ._sql_engine import open_engine
@@ -20,8 +21,6 @@ from ._sql_statements import Statement, compile_statements
 
 _Result = TypeVar("_Result")
 
-# A read that failed at once, because its connection was dead, is tried again; one that took its time is not. Seconds.
-_AT_ONCE = 0.5
 # Longer than SQLite waits for others.
 _GUARD_SECONDS = 5.0
 # PostgreSQL's and MySQL's numbers for a table that does not exist.
@@ -76,7 +75,7 @@ class Database:
         try:
             return self._run(action, statement, values, _rows)
         except StoreError as error:
-            if clock.monotonic() - begun > _AT_ONCE or not isinstance(error.__cause__, self._errors):
+            if clock.monotonic() - begun > AT_ONCE_SECONDS or not isinstance(error.__cause__, self._errors):
                 raise
         return self._run(action, statement, values, _rows)
 

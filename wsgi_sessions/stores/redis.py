@@ -41,8 +41,8 @@ class RedisStore(SessionStore):
 
     :param server: a URL (``redis://``, ``rediss://``, ``redis+cluster://``, ``redis+sentinel://``) or a client of
         redis-py. A client lends its settings; the store keeps connections of its own beside its, which
-        repeat no command and, unless the client bounds them, wait no longer than 1.5 seconds. A
-        ``RedisCluster`` is used as it is.
+        repeat no command and wait for no answer longer than 1.5 seconds. A ``RedisCluster`` is used as it is,
+        and waits as long as it was told.
     :param prefix: what all keys of this store begin with: ``wsgi_sessions:``, unless it is given here or as an
         option of the URL.
     :raises ValueError: if the URL names no server, or the prefix is not plain ASCII.
@@ -66,7 +66,7 @@ class RedisStore(SessionStore):
             self._index.note(record.owner, record.id)
         key = self._record_prefix + record.id
         value, forgotten = pack(record), _forgotten(record.expires)
-        if self._server.connections.run(key, "SET", key, value, "NX", "PXAT", forgotten) is None:
+        if self._server.run(key, "SET", key, value, "NX", "PXAT", forgotten) is None:
             raise taken(record.id)
 
     @raises_store_error(*ERRORS)
@@ -110,7 +110,7 @@ class RedisStore(SessionStore):
     def delete(self, id: str) -> None:
         """Remove the record if there is one."""
         key = self._record_prefix + id
-        self._server.connections.run(key, "UNLINK", key)
+        self._server.run(key, "UNLINK", key)
 
     @raises_store_error(*ERRORS)
     def delete_expired(self, limit: int = 500) -> list[Record]:
