@@ -223,7 +223,7 @@ class TestClients:
     def connection(self, store: RedisStore) -> Any:
         connections = store._server.connections
         assert isinstance(connections, ServerConnections)
-        return connections._pool.make_connection()
+        return connections.pool.make_connection()
 
     def test_a_client_that_repeats_lends_all_but_that(self, redis_url: str) -> None:
         with redis.Redis.from_url(redis_url, client_name="lent", decode_responses=True, socket_timeout=9) as client:
@@ -253,7 +253,7 @@ class TestClients:
             assert store.load("id") == record
             connection = self.connection(store)
             assert connection.retry.get_retries() == 0
-            manager = store._server.connections._pool.sentinel_manager  # type: ignore[attr-defined]
+            manager = store._server.connections.pool.sentinel_manager  # type: ignore[attr-defined]
             assert all(each.get_retry().get_retries() == 0 for each in manager.sentinels)
             store.delete("id")
 

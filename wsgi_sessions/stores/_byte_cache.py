@@ -17,10 +17,11 @@ from cachelib import BaseCache, FileSystemCache, RedisCache, SimpleCache
 
 from ..exceptions import StoreError
 from ._fork_guard import ForkGuard
-from .base import renew_after_fork
+from .base import close_before_fork
 
 # Client libraries of Memcached that pickle what is no str, and unpickle what they find marked so.
 _PICKLING_CLIENTS = frozenset(("google", "libmc", "memcache", "pylibmc"))
+_REDIS_CLIENTS = ("_read_client", "_write_client")
 # Of these a forked child may go on with what its parent has used; ValkeyCache is newer than the oldest cachelib.
 _SURVIVE_FORK = (SimpleCache, FileSystemCache, RedisCache)
 # Memcached takes moments up to 2038 only; what ends later is kept until it is deleted. Seconds.
@@ -41,13 +42,13 @@ class ByteCache:
         self._make = None if isinstance(cache, BaseCache) else cache
         #: The cache itself, as it was given.
         self.given = cache if isinstance(cache, BaseCache) else _made(cache)
-        self._cache = _storing_bytes(self.given)
+        self._cache = _careful(self.given)
         #: Other processes see the same values.
         self.is_shared = not isinstance(self.given, SimpleCache)
         # SimpleCache has a lock, which a child must not find held.
         self._guard: AbstractContextManager[None] = nullcontext() if self.is_shared else ForkGuard(_GUARD_SECONDS)
         self._is_used = self._is_inherited = False
-        renew_after_fork(self)
+        close_before_fork(self)
 
     def get(self, key: str) -> bytes | None:
         """Return a value, None if there is none."""
@@ -76,10 +77,13 @@ class ByteCache:
             raise StoreError(f"{type(self.given).__name__} did not remove a value: its log may tell why")
 
     def close(self) -> None:
-        """Close the connections of a cache that was made here; the next use opens them again."""
-        close = getattr(getattr(self.given, "_client", None), "close", None)
-        if self._make is not None and close is not None:
-            close()
+        """Close the connections that were made here; the next use opens them again."""
+        clients: list[Any] = [getattr(self._cache, name, None) for name in _REDIS_CLIENTS]
+        if self._make is not None:
+            clients.append(getattr(self._cache, "_client", None))
+        for client in clients:
+            if hasattr(client, "close"):
+                client.close()
 
     def _call(self, method: str, *arguments: Any) -> Any:
         if self._is_inherited:
@@ -100,7 +104,7 @@ class ByteCache:
             return
         if self._make is not None:
             self.given = _made(self._make)
-            self._cache = _storing_bytes(self.given)
+            self._cache = _careful(self.given)
         elif not isinstance(self.given, _SURVIVE_FORK) and type(self.given).__name__ != "ValkeyCache":
             self._is_inherited = True
 
@@ -134,18 +138,23 @@ def _made(make: object) -> BaseCache:
     return cache
 
 
-def _storing_bytes(cache: BaseCache) -> BaseCache:
-    client = getattr(cache, "_client", None)
+def _careful(cache: BaseCache) -> BaseCache:
+    """Return a cache that shares all with the one that was given, but stores bytes and waits for no server for long."""
+    client: Any = getattr(cache, "_client", None)
     if client is not None:
         _check_client(client)
-    serializer = getattr(cache, "serializer", None)
-    if type(serializer).__module__ != "cachelib.serializers":
-        # None, or one of the application's own choice.
-        return cache
-    # It shares all with the cache that was given, except what it does to values.
-    storing: Any = copy.copy(cache)
-    storing.serializer = _BytesSerializer()
-    return storing  # type: ignore[no-any-return]
+    careful: Any = copy.copy(cache)
+    # None, or one of the application's own choice, stays.
+    if type(getattr(cache, "serializer", None)).__module__ == "cachelib.serializers":
+        careful.serializer = _BytesSerializer()
+    for name in _REDIS_CLIENTS:
+        client = getattr(cache, name, None)
+        if type(client).__module__.partition(".")[0] == "redis":
+            # Not before there is one: redis-py may not be installed.
+            from ._redis_opening import bounded_client
+
+            setattr(careful, name, bounded_client(client))
+    return careful  # type: ignore[no-any-return]
 
 
 def _check_client(client: Any) -> None:
@@ -155,6 +164,8 @@ def _check_client(client: Any) -> None:
             f"{library} unpickles what it finds in Memcached, so whoever can write there runs code here: "
             "use store_from_url('memcached://host'), or MemcachedCache(pymemcache.PooledClient(...))"
         )
+    if type(getattr(client, "serde", None)).__name__ in ("PickleSerde", "CompressedSerde"):
+        raise ValueError("this client unpickles what it finds in Memcached: leave its serde away")
     if library == "pymemcache" and type(client).__name__ == "HashClient":
         raise ValueError(
             "HashClient takes a server that fails for an empty one, and its sessions for unknown: "

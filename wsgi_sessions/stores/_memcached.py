@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
 from cachelib import MemcachedCache
 
 try:
-    from pymemcache import PooledClient
+    from pymemcache import Client
 except ImportError as error:
     raise ImportError("Memcached needs pymemcache: pip install wsgi-sessions[memcached]") from error
+
+from ._sockets import is_quiet
 
 # Seconds, to connect and to answer: together they leave time for an answer within 3 s.
 _CONNECT_SECONDS = 1.0
@@ -29,38 +33,66 @@ def memcached(servers: list[tuple[str, int]], prefix: str = "") -> MemcachedCach
 
     :param prefix: what all keys begin with.
     """
-    clients = {f"{host}:{port}": PooledClient((host, port), **_OPTIONS) for host, port in servers}
-    return MemcachedCache(_SharedOut(clients), key_prefix=prefix)
+    return MemcachedCache(_Servers(servers), key_prefix=prefix)
 
 
-class _SharedOut:
-    """Sends each key to one of several servers, always the same.
+class _Servers:
+    """What cachelib takes for a client: each key goes to one of several servers, always the same.
 
-    pymemcache's own client for several takes a server that fails for an empty one, and its sessions for unknown.
-
-    :param clients: by a name that stays the same.
+    pymemcache's own client for several takes a server that fails for an empty one, and its sessions for unknown;
+    its pool hands out connections that their server has closed.
     """
 
-    def __init__(self, clients: dict[str, Any]) -> None:
-        self._clients = clients
-
-    def _of(self, key: str) -> Any:
-        """Return the client for a key by rendezvous hashing: another server moves the keys of its own share only."""
-        name = max(self._clients, key=lambda name: sha256(f"{name} {key}".encode()).digest())
-        return self._clients[name]
+    def __init__(self, servers: list[tuple[str, int]]) -> None:
+        self._servers = {f"{host}:{port}": _Server((host, port)) for host, port in servers}
 
     def get(self, key: str) -> Any:
-        return self._of(key).get(key)
+        return self._of(key).call("get", key)
 
     def set(self, key: str, value: bytes, seconds: int) -> Any:
-        return self._of(key).set(key, value, seconds)
+        return self._of(key).call("set", key, value, seconds)
 
     def add(self, key: str, value: bytes, seconds: int) -> Any:
-        return self._of(key).add(key, value, seconds)
+        return self._of(key).call("add", key, value, seconds)
 
     def delete(self, key: str) -> Any:
-        return self._of(key).delete(key)
+        return self._of(key).call("delete", key)
 
     def close(self) -> None:
-        for client in self._clients.values():
+        for server in self._servers.values():
+            server.close()
+
+    def _of(self, key: str) -> _Server:
+        """Return the server of a key by rendezvous hashing: one more takes over its own share of keys only."""
+        name = max(self._servers, key=lambda name: sha256(f"{name} {key}".encode()).digest())
+        return self._servers[name]
+
+
+class _Server:
+    """As many connections to one server as are used at once."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._idle: deque[Client] = deque()
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        client = self._taken()
+        try:
+            return getattr(client, method)(*arguments)
+        finally:
+            # After an error it has closed its connection, and opens another one.
+            self._idle.append(client)
+
+    def close(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def _taken(self) -> Client:
+        try:
+            client = self._idle.pop()
+        except IndexError:
+            return Client(self._address, **_OPTIONS)
+        if client.sock is not None and not is_quiet(client.sock):
             client.close()
+        return client

@@ -33,6 +33,15 @@ _SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
 _ENCRYPTION = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 
 
+def bounded_client(client: Redis | RedisCluster) -> Redis | RedisCluster:
+    """Return a client with the settings of another one that repeats nothing and does not wait for ever.
+
+    That of a cluster stays what it is.
+    """
+    connections = of_client(client)
+    return Redis(connection_pool=connections.pool) if isinstance(connections, ServerConnections) else client
+
+
 def of_client(client: Redis | RedisCluster) -> Connections:
     """Return connections with the settings of a client; it stays its owner's.
 

@@ -17,7 +17,7 @@ from ._edge import AT_ONCE_SECONDS
 from ._redis_connections import ERRORS, Connections
 from ._redis_opening import checked_address, of_address, of_client
 from ._redis_scripts import Script
-from .base import renew_after_fork
+from .base import close_before_fork
 
 _log = logging.getLogger("wsgi_sessions")
 
@@ -48,7 +48,7 @@ class RedisServer:
         # When the way was last looked for in vain, monotonic.
         self._failed = 0.0
         self._has_looked_at_policy = False
-        renew_after_fork(self)
+        close_before_fork(self)
 
     @property
     def options(self) -> dict[str, str]:

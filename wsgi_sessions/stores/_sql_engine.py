@@ -7,10 +7,10 @@ not its business, and a statement is one round trip.
 
 from __future__ import annotations
 
-import select
 from collections.abc import Generator
+from contextlib import suppress
 from functools import cache, partial
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, Dialect, make_url
@@ -18,10 +18,13 @@ from sqlalchemy.exc import DisconnectionError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from .. import clock
+from ._sockets import is_quiet
 
 #: Seconds, after which a server that says nothing has failed: to connect (libpq takes no less), and to answer.
 _CONNECT_SECONDS = 2
 _ANSWER_SECONDS = 2.0
+# To tell a server that it need not answer any more: it may be as silent to that.
+_CANCEL_SECONDS = 0.5
 # The drivers that are tested.
 _DRIVERS = {
     "postgres": "postgresql+psycopg",
@@ -35,6 +38,8 @@ _CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
         "connect_timeout": _CONNECT_SECONDS,
         "read_timeout": _ANSWER_SECONDS,
         "write_timeout": _ANSWER_SECONDS,
+        # Or the server would go on waiting for a lock that we have given up on, 50 seconds by default.
+        "init_command": "SET SESSION innodb_lock_wait_timeout = 1",
     },
     "pysqlite": {"timeout": _ANSWER_SECONDS},
 }
@@ -98,38 +103,24 @@ def schema_engine(source: Engine | URL) -> Engine:
 
 
 def _bounded_engine(url: URL) -> Engine:
-    engine = create_engine(url, connect_args=_CONNECT_ARGUMENTS.get(url.get_driver_name(), {}), **_OPTIONS)
+    arguments = _CONNECT_ARGUMENTS.get(url.get_driver_name(), {})
+    # However many connect at once: none waits for another, whose server may be silent.
+    engine = create_engine(url, connect_args=arguments, max_overflow=-1, **_OPTIONS)
     if engine.driver == "psycopg":
         event.listen(engine, "do_connect", _connect_psycopg)
     return engine
 
 
 def is_alive(dialect: Dialect, connection: Any) -> bool:
-    """Tell whether an idle connection can be used, in most cases without asking its server.
-
-    Nothing is expected on an idle connection: one that has something to read was
-    closed by its server, or was sent a notice. Only then the server is asked.
-    """
+    """Tell whether an idle connection can be used; its server is asked only if there is something to read."""
+    # PyMySQL has no method for it.
+    source = connection if hasattr(connection, "fileno") else getattr(connection, "_sock", None)
     try:
-        if not _is_quiet(connection):
+        if source is None or not is_quiet(source):
             dialect.do_ping(connection)
     except (dialect.loaded_dbapi.Error, OSError, ValueError):
         return False
     return True
-
-
-def _is_quiet(connection: Any) -> bool:
-    """Tell whether nothing waits to be read; False where that cannot be seen.
-
-    :raises ValueError: if the descriptor was closed.
-    """
-    # PyMySQL has no method for it.
-    source = connection if hasattr(connection, "fileno") else getattr(connection, "_sock", None)
-    if source is None or not hasattr(select, "poll"):
-        return False
-    poll = select.poll()
-    poll.register(source.fileno(), select.POLLIN)
-    return not poll.poll(0)
 
 
 def _replace_dead(dialect: Dialect, connection: Any, _record: object, _proxy: object) -> None:
@@ -146,7 +137,7 @@ def _connect_psycopg(_dialect: Dialect, _record: object, arguments: tuple[Any, .
 @cache
 def _bounded_connection() -> Any:
     """Return a class of connections; made only where there is psycopg."""
-    from psycopg import Connection, OperationalError
+    from psycopg import Connection, Error, OperationalError
 
     class BoundedConnection(Connection[Any]):
         """Gives up on a statement that its server does not answer: libpq itself knows no bound."""
@@ -162,10 +153,16 @@ def _bounded_connection() -> Any:
                     ready = yield wanted
                     # psycopg looks up every tenth of a second even if nothing has come.
                     if not ready and clock.monotonic() > deadline:
-                        self.close()
-                        raise OperationalError(f"the server did not answer for {_ANSWER_SECONDS:g} seconds")
+                        self._give_up()
                     wanted = generator.send(ready)
             except StopIteration as end:
                 return end.value
+
+        def _give_up(self) -> NoReturn:
+            # Or the server would carry it out all the same, as soon as nobody is in its way any more.
+            with suppress(Error):
+                self.cancel_safe(timeout=_CANCEL_SECONDS)
+            self.close()
+            raise OperationalError(f"the server did not answer for {_ANSWER_SECONDS:g} seconds")
 
     return BoundedConnection

@@ -8,7 +8,7 @@ from typing import Any
 from zlib import crc32
 
 from sqlalchemy import BigInteger, Column, Connection, Engine, Index, LargeBinary, MetaData, String, Table, inspect
-from sqlalchemy.dialects.mysql import MEDIUMBLOB, VARBINARY
+from sqlalchemy.dialects.mysql import LONGBLOB, VARBINARY
 from sqlalchemy.dialects.postgresql import VARCHAR
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable, DDLElement
@@ -34,7 +34,7 @@ def make_table(name: str, schema: str | None) -> Table:
         name,
         MetaData(),
         Column("id", _exact_text(128, 1), primary_key=True),
-        Column("payload", LargeBinary().with_variant(MEDIUMBLOB(), *_MYSQL), nullable=False),
+        Column("payload", LargeBinary().with_variant(LONGBLOB(), *_MYSQL), nullable=False),
         Column("expires", BigInteger, nullable=False),
         Column("version", BigInteger, nullable=False),
         Column("owner", _exact_text(255, 4)),

@@ -192,9 +192,9 @@ class ThreadConnections:
     def _after_fork_in_child(self) -> None:
         self._resume()
         # The connections of other threads, which do not exist here, and what they may have held.
+        _abandoned.extend(held for held in self._all if held.connection is not None)
         self._lock = threading.Lock()
         self._local = threading.local()
-        _abandoned.extend(held for held in self._all if held.connection is not None)
         self._all = WeakSet()
 
     def _resume(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Protocol
 from weakref import WeakSet
 
@@ -129,6 +130,13 @@ class SurvivesFork(Protocol):
         """Renew them; called in the child, before anything else runs there."""
 
 
+class ClosesBeforeFork(SurvivesFork, Protocol):
+    """Something that holds connections, which a forked child must not share with its parent."""
+
+    def close(self) -> None:
+        """Close those that are not in use; the next use opens them again."""
+
+
 class PausesForFork(Protocol):
     """Something that must not be in use, or not even open, while its process forks."""
 
@@ -143,12 +151,22 @@ class PausesForFork(Protocol):
 
 
 _survivors: WeakSet[SurvivesFork] = WeakSet()
+_closing: WeakSet[ClosesBeforeFork] = WeakSet()
 _paused: WeakSet[PausesForFork] = WeakSet()
 
 
 def renew_after_fork(survivor: SurvivesFork) -> None:
     """Have ``survivor._after_fork()`` called in every forked child as long as it lives."""
     _survivors.add(survivor)
+
+
+def close_before_fork(closes: ClosesBeforeFork) -> None:
+    """Have ``closes.close()`` called before each fork, and ``closes._after_fork()`` in the child, as long as it lives.
+
+    What is in use at that moment stays open, on both sides; the child must leave it alone.
+    """
+    _closing.add(closes)
+    renew_after_fork(closes)
 
 
 def pause_for_fork(pauses: PausesForFork) -> None:
@@ -160,6 +178,10 @@ def pause_for_fork(pauses: PausesForFork) -> None:
 
 
 def _pause_all() -> None:
+    for closes in list(_closing):
+        # A fork does not fail because a server does.
+        with suppress(Exception):
+            closes.close()
     for paused in list(_paused):
         paused._before_fork()
 

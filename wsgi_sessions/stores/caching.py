@@ -19,6 +19,7 @@ from ..exceptions import StoreError
 from ..record import Record
 from ._arguments import checked_seconds
 from ._byte_cache import ByteCache, seconds_until
+from ._edge import AT_ONCE_SECONDS
 from ._packed import Corrupt, pack, unpack
 from .base import SessionStore
 
@@ -32,6 +33,8 @@ _EVICTED = b"-"
 _EVICTED_SECONDS = 10
 # A broken cache would fill the log with a line for each request.
 _QUIET_SECONDS = 60.0
+# After it took its time to fail.
+_LEFT_ALONE_SECONDS = 5.0
 
 
 class CachingStore(SessionStore):
@@ -60,8 +63,9 @@ class CachingStore(SessionStore):
         self.shared = store.shared
         self.enumerable = store.enumerable
         self.expires_itself = store.expires_itself
-        # When a failure of the cache was last logged, monotonic.
+        # When a failure of the cache was last logged, and until when it is not asked; monotonic.
         self._logged: float | None = None
+        self._left_alone_until = 0.0
 
     def create(self, record: Record) -> None:
         """Insert a new record; see :meth:`SessionStore.create`."""
@@ -133,14 +137,31 @@ class CachingStore(SessionStore):
         try:
             return write()
         finally:
-            self._try(lambda: self._cache.set(_key(id), _EVICTED, _EVICTED_SECONDS))
+            self._evict(_key(id))
+
+    def _evict(self, key: str) -> None:
+        """Have the cache forget a record, and keep its place free from what was read before that."""
+
+        def mark() -> bool:
+            self._cache.set(key, _EVICTED, _EVICTED_SECONDS)
+            return True
+
+        # A cache that is full can still remove.
+        if not self._try(mark):
+            self._try(lambda: self._cache.delete(key))
 
     def _try(self, action: Callable[[], _Result]) -> _Result | None:
         """Do something with the cache; None if it failed, for nothing depends on it."""
+        begun = clock.monotonic()
+        if begun < self._left_alone_until:
+            return None
         try:
             return action()
         except StoreError as error:
             now = clock.monotonic()
+            if now - begun > AT_ONCE_SECONDS:
+                # A cache that hangs may cost a visitor its patience once, not with each step.
+                self._left_alone_until = now + _LEFT_ALONE_SECONDS
             if self._logged is None or now - self._logged > _QUIET_SECONDS:
                 self._logged = now
                 _log.warning("the cache in front of %r fails, and is passed over: %s", self._store, error)

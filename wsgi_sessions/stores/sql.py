@@ -24,7 +24,7 @@ from ._arguments import checked_identifier
 from ._sql_database import Database, decoded, record_of
 from ._sql_engine import open_engine, parse_url, refuse_memory, schema_engine
 from ._sql_schema import can_skip_locked, create, ddl, make_table
-from .base import SessionStore, not_live, overtaken, renew_after_fork, taken
+from .base import SessionStore, close_before_fork, not_live, overtaken, taken
 
 _SCANNED_AT_ONCE = 500
 # What a forked process has of its parent's connections: not to be used in it, and not to be said good-bye through.
@@ -59,7 +59,7 @@ class SQLStore(SessionStore):
         # None before the first use, after close() and in a forked child.
         self._database: Database | None = None
         self._lock = threading.Lock()
-        renew_after_fork(self)
+        close_before_fork(self)
 
     def create_schema(self) -> None:
         """Make the table and its indexes, and PostgreSQL's schema, where they are missing.
