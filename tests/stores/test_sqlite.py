@@ -249,7 +249,7 @@ class TestArguments:
         ("arguments", "error", "said"),
         [
             ({"path": ":memory:"}, ValueError, r"in memory use MemoryStore\(\)"),
-            ({"path": ""}, ValueError, "path must name something"),
+            ({"path": ""}, ValueError, "must name a file"),
             ({"path": b"x"}, TypeError, "not bytes"),
             ({"durability": "always"}, ValueError, "durability must be"),
             ({"lock_timeout": 2}, TypeError, "lock_timeout must be a timedelta"),

@@ -7,17 +7,18 @@ import re
 from datetime import timedelta
 
 
-def checked_path(name: str, path: str | os.PathLike[str], example: str) -> str:
+def checked_path(kind: str, path: str | os.PathLike[str], example: str) -> str:
     """Return a path as an absolute one, without a slash at the end, which would follow a symbolic link.
 
+    :param kind: of what it names.
     :raises TypeError: if it is neither a str nor a Path.
     :raises ValueError: if it names nothing.
     """
     text = os.fspath(path)
     if not isinstance(text, str):
-        raise TypeError(f"{name} must be a str or a pathlib.Path, not bytes")
+        raise TypeError(f"the path of a {kind} must be a str or a pathlib.Path, not bytes")
     if not text or "\0" in text:
-        raise ValueError(f"{name} must name something, such as {example!r}")
+        raise ValueError(f"the path must name a {kind}, such as {example!r}")
     return os.path.abspath(text)
 
 

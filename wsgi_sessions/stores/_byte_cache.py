@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
@@ -16,7 +17,7 @@ from typing import IO, Any
 from cachelib import BaseCache, FileSystemCache, RedisCache, SimpleCache
 
 from ..exceptions import StoreError
-from ._fork_guard import ForkGuard
+from ._fork_gate import ForkGate
 from .base import close_before_fork
 
 # Client libraries of Memcached that pickle what is no str, and unpickle what they find marked so.
@@ -26,7 +27,6 @@ _REDIS_CLIENTS = ("_read_client", "_write_client")
 _SURVIVE_FORK = (SimpleCache, FileSystemCache, RedisCache)
 # Memcached takes moments up to 2038 only; what ends later is kept until it is deleted. Seconds.
 _LONGEST = 5 * 365 * 24 * 60 * 60
-_GUARD_SECONDS = 5.0
 
 
 class ByteCache:
@@ -45,8 +45,9 @@ class ByteCache:
         self._cache = _careful(self.given)
         #: Other processes see the same values.
         self.is_shared = not isinstance(self.given, SimpleCache)
-        # SimpleCache has a lock, which a child must not find held.
-        self._guard: AbstractContextManager[None] = nullcontext() if self.is_shared else ForkGuard(_GUARD_SECONDS)
+        # SimpleCache has a lock, which a child must not find held; older ones have none, and need one.
+        self._gate: AbstractContextManager[None] = nullcontext() if self.is_shared else ForkGate()
+        self._lock: AbstractContextManager[object] = nullcontext() if self.is_shared else threading.Lock()
         self._is_used = self._is_inherited = False
         close_before_fork(self)
 
@@ -92,21 +93,21 @@ class ByteCache:
                 "with the parent: give a function that makes the cache, such as lambda: MemcachedCache(...)"
             )
         self._is_used = True
-        with self._guard:
+        with self._gate, self._lock:
             try:
                 return getattr(self._cache, method)(*arguments)
             # A cache may be built on any client, whose errors are only known to that.
             except Exception as error:
                 raise StoreError(f"{method} failed in {type(self.given).__name__}: {error}") from error
 
+    _close_idle = close
+
     def _after_fork(self) -> None:
-        if not self._is_used:
-            return
         if self._make is not None:
             self.given = _made(self._make)
-            self._cache = _careful(self.given)
-        elif not isinstance(self.given, _SURVIVE_FORK) and type(self.given).__name__ != "ValkeyCache":
+        elif self._is_used and not isinstance(self.given, _SURVIVE_FORK) and type(self.given).__name__ != "ValkeyCache":
             self._is_inherited = True
+        self._cache = _careful(self.given)
 
 
 def seconds_until(expires: int, now: int) -> int:

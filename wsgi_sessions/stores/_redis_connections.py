@@ -94,8 +94,8 @@ class ServerConnections(Connections):
         return bytes(self.run("", "INFO", "memory")).decode()
 
     def close(self) -> None:
-        """Close what is open."""
-        self.pool.disconnect()
+        """Close what is open; what is in use is closed when its thread is done with it."""
+        self.pool.disconnect(inuse_connections=False)
 
 
 class ClusterConnections(Connections):
@@ -153,6 +153,7 @@ class ClusterConnections(Connections):
         return ServerConnections(self._client.get_redis_connection(node).connection_pool)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open, unless it is the application's."""
         if self._is_ours:
-            self._client.close()
+            for node in self._client.get_nodes():
+                self._server(node).close()

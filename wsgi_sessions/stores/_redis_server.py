@@ -124,6 +124,11 @@ class RedisServer:
                     policy,
                 )
 
+    def _close_idle(self) -> None:
+        connections = self._connections
+        if connections is not None:
+            connections.close()
+
     def _after_fork(self) -> None:
         # The sockets are the parent's; redis-py closes its copies without a word to the server.
         self._lock = threading.Lock()

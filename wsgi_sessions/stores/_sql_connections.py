@@ -1,13 +1,13 @@
 """DB-API connections with a cursor each, kept for whoever needs one next.
 
-SQLAlchemy connects; its pool then takes as long for each loan as a server on the
-same host for its answer, so connections are taken out of it and kept here.
+SQLAlchemy connects; its pool takes as long for each loan as a server on the same
+host for its answer, so it has none.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
@@ -32,11 +32,13 @@ class Connections:
     """As many connections as are used at once; the one used last is the first to be used again.
 
     :param engine: makes them; in autocommit.
+    :param gate: passed while connecting, for which drivers use libraries with locks of their own.
     :param keep: whether they may be used more than once.
     """
 
-    def __init__(self, engine: Engine, *, keep: bool) -> None:
+    def __init__(self, engine: Engine, gate: AbstractContextManager[None], *, keep: bool) -> None:
         self._engine = engine
+        self._gate = gate
         self._keep = keep
         self._idle: deque[KeptConnection] = deque()
         # psycopg hands over bytes as they are only if it is asked to; as text they come in hexadecimal.
@@ -50,7 +52,8 @@ class Connections:
                 if is_alive(self._engine.dialect, kept.connection):
                     return kept
                 kept.close()
-        pooled = self._engine.raw_connection()
+        with self._gate:
+            pooled = self._engine.raw_connection()
         connection: Any = pooled.driver_connection
         pooled.detach()
         return KeptConnection(connection, connection.cursor(**self._cursor_options))
@@ -59,11 +62,15 @@ class Connections:
         """Take back a connection that is ready for its next statement."""
         self._idle.append(kept)
         if not self._keep:
-            self.close()
+            self.close_idle()
 
     def close(self) -> None:
         """Close those that nobody uses, and from now on each when it is given back."""
         self._keep = False
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close those that nobody uses."""
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()

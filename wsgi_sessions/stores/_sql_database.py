@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table
@@ -14,15 +14,16 @@ from .. import clock
 from ..exceptions import StoreError
 from ..record import Record
 from ._edge import AT_ONCE_SECONDS
-from ._fork_guard import ForkGuard
+from ._fork_gate import ForkGate
 from ._sql_connections import Connections
 from ._sql_engine import open_engine
 from ._sql_statements import Statement, compile_statements
 
 _Result = TypeVar("_Result")
 
-# Longer than SQLite waits for others.
-_GUARD_SECONDS = 5.0
+# The servers' numbers for a transaction that was taken back because it and another one waited for each other.
+_DEADLOCK = ("40P01", 1213)
+_MOST_ATTEMPTS = 5
 # PostgreSQL's and MySQL's numbers for a table that does not exist.
 _NO_TABLE = ("42P01", 1146)
 
@@ -33,19 +34,20 @@ class Database:
     :param source: where it is.
     :param table: where the records are.
     :param name: of the store, for messages.
+    :param gate: of the store, which outlives this.
     """
 
-    def __init__(self, source: Engine | URL, table: Table, name: str) -> None:
+    def __init__(self, source: Engine | URL, table: Table, name: str, gate: ForkGate) -> None:
         self.engine = open_engine(source)
         dialect = self.engine.dialect
         self.statements = compile_statements(table, dialect)
         self._table = table
         self._name = name
-        # SQLite has locks of its own in this process, which a child must not find held.
         is_sqlite = dialect.name == "sqlite"
-        self._guard = ForkGuard(_GUARD_SECONDS) if is_sqlite else nullcontext()
-        # None of SQLite's may be open while the process forks.
-        self._connections = Connections(self.engine, keep=not is_sqlite)
+        # None of SQLite's connections may be open while the process forks; of the others none may be just connecting.
+        self._while_open: AbstractContextManager[None] = gate if is_sqlite else nullcontext()
+        self._while_connecting: AbstractContextManager[None] = nullcontext() if is_sqlite else gate
+        self._connections = Connections(self.engine, self._while_connecting, keep=not is_sqlite)
         driver = dialect.loaded_dbapi
         #: The driver's error of an id that is taken.
         self.integrity_error: type[Exception] = driver.IntegrityError
@@ -56,7 +58,10 @@ class Database:
     def close(self) -> None:
         """Close the connections that nobody uses; the others as soon as they are not used any more."""
         self._connections.close()
-        self.engine.dispose()
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses."""
+        self._connections.close_idle()
 
     def text(self, text: str | None) -> Any:
         """Return a text as the driver has to be given it."""
@@ -65,9 +70,9 @@ class Database:
     def change(self, action: str, statement: Statement, values: dict[str, Any]) -> int:
         """Run a statement that changes something, and return how many records it did.
 
-        Never twice: the first time may have succeeded.
+        Never again after a failure, which may have been a success, unless the server says that it took it back.
         """
-        return self._run(action, statement, values, _row_count)
+        return _until_no_deadlock(lambda: self._run(action, statement, values, _row_count))
 
     def read(self, action: str, statement: Statement, values: dict[str, Any]) -> list[Any]:
         """Run a query and return its rows; once more if a dead connection was all that was wrong."""
@@ -79,28 +84,36 @@ class Database:
                 raise
         return self._run(action, statement, values, _rows)
 
-    @contextmanager
-    def transaction(self, action: str) -> Iterator[Connection]:
-        """Hold a transaction that locks no more than it reads."""
+    def transact(self, action: str, work: Callable[[Connection], _Result]) -> _Result:
+        """Return what a function of a connection does in a transaction, which locks no more than it reads.
+
+        It is done again if the server has taken it back for the sake of another one.
+        """
+        return _until_no_deadlock(lambda: self._transact(action, work))
+
+    def _transact(self, action: str, work: Callable[[Connection], _Result]) -> _Result:
         try:
-            with self._guard, self.engine.connect() as connection:
+            with self._while_open, self._connected() as connection:
                 if connection.dialect.name == "sqlite":
                     with connection.begin():
                         connection.exec_driver_sql("BEGIN IMMEDIATE")
-                        yield connection
-                else:
-                    # MySQL's own default keeps others from inserting what would lie in between.
-                    bound = connection.execution_options(isolation_level="READ COMMITTED")
-                    with bound.begin():
-                        yield bound
+                        return work(connection)
+                # MySQL's own default keeps others from inserting what would lie in between.
+                bound = connection.execution_options(isolation_level="READ COMMITTED")
+                with bound.begin():
+                    return work(bound)
         except self._errors as error:
             raise self._store_error(action, error) from error
+
+    def _connected(self) -> Connection:
+        with self._while_connecting:
+            return self.engine.connect()
 
     def _run(
         self, action: str, statement: Statement, values: dict[str, Any], result: Callable[[Any], _Result]
     ) -> _Result:
         try:
-            with self._guard:
+            with self._while_open:
                 kept = self._connections.take()
                 try:
                     kept.cursor.execute(statement.text, statement.arguments(values))
@@ -120,7 +133,7 @@ class Database:
             raise self._store_error(action, error) from error
 
     def _store_error(self, action: str, error: Exception) -> StoreError:
-        if _is_no_table(getattr(error, "orig", error)):
+        if _has_number(error, _NO_TABLE) or "no such table" in str(error):
             return StoreError(
                 f"{action} failed in {self._name}: there is no table {self._table.fullname!r}; "
                 "call create_schema() once, or run the statements of schema_ddl()"
@@ -137,9 +150,21 @@ def _rows(cursor: Any) -> list[Any]:
     return list(cursor.fetchall())
 
 
-def _is_no_table(error: Any) -> bool:
-    told = (getattr(error, "sqlstate", None), *error.args[:1])
-    return any(number in told for number in _NO_TABLE) or "no such table" in str(error)
+def _until_no_deadlock(action: Callable[[], _Result]) -> _Result:
+    for _ in range(_MOST_ATTEMPTS - 1):
+        try:
+            return action()
+        except StoreError as error:
+            if not _has_number(error.__cause__, _DEADLOCK):
+                raise
+    return action()
+
+
+def _has_number(error: Any, numbers: tuple[str | int, ...]) -> bool:
+    """Tell whether a driver's error, or SQLAlchemy's around it, has one of these numbers."""
+    cause = getattr(error, "orig", error)
+    told = (getattr(cause, "sqlstate", None), *cause.args[:1])
+    return any(number in told for number in numbers)
 
 
 def record_of(row: Any) -> Record:

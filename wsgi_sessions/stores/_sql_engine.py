@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from typing import Any, NoReturn
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, Dialect, make_url
-from sqlalchemy.exc import DisconnectionError, NoSuchModuleError
+from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from .. import clock
@@ -84,17 +84,22 @@ def refuse_memory(url: URL) -> None:
 
 
 def open_engine(source: Engine | URL) -> Engine:
-    """Return a new Engine with connections of the store's own; it opens none."""
-    url = source if isinstance(source, URL) else source.url
-    if url.get_backend_name() == "sqlite":
-        # Its connections must not be open while the process forks: each is used once.
-        engine = create_engine(url, poolclass=NullPool, connect_args=_CONNECT_ARGUMENTS["pysqlite"], **_OPTIONS)
-    elif isinstance(source, Engine):
-        engine = create_engine(url, pool=source.pool.recreate(), **_OPTIONS)
-    else:
-        engine = _bounded_engine(source)
-    event.listen(engine, "checkout", partial(_replace_dead, engine.dialect))
-    return engine
+    """Return a new Engine that keeps no connections; it opens none."""
+    if isinstance(source, URL):
+        return _bounded_engine(source)
+    if source.url.get_backend_name() == "sqlite":
+        # Its pool may be one that belongs to a thread, or holds the only connection there is.
+        return _bounded_engine(source.url)
+    # Not the application's pool, but one that connects in the same way.
+    lender = source.pool.recreate()
+
+    def connect() -> Any:
+        lent = lender.connect()
+        connection = lent.driver_connection
+        lent.detach()
+        return connection
+
+    return create_engine(source.url, creator=connect, poolclass=NullPool, **_OPTIONS)
 
 
 def schema_engine(source: Engine | URL) -> Engine:
@@ -104,8 +109,7 @@ def schema_engine(source: Engine | URL) -> Engine:
 
 def _bounded_engine(url: URL) -> Engine:
     arguments = _CONNECT_ARGUMENTS.get(url.get_driver_name(), {})
-    # However many connect at once: none waits for another, whose server may be silent.
-    engine = create_engine(url, connect_args=arguments, max_overflow=-1, **_OPTIONS)
+    engine = create_engine(url, connect_args=arguments, poolclass=NullPool, **_OPTIONS)
     if engine.driver == "psycopg":
         event.listen(engine, "do_connect", _connect_psycopg)
     return engine
@@ -121,12 +125,6 @@ def is_alive(dialect: Dialect, connection: Any) -> bool:
     except (dialect.loaded_dbapi.Error, OSError, ValueError):
         return False
     return True
-
-
-def _replace_dead(dialect: Dialect, connection: Any, _record: object, _proxy: object) -> None:
-    """Have the pool connect anew if the connection that it is about to lend is dead."""
-    if not is_alive(dialect, connection):
-        raise DisconnectionError("the server has closed the connection")
 
 
 def _connect_psycopg(_dialect: Dialect, _record: object, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:

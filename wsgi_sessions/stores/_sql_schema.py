@@ -70,11 +70,12 @@ def create(table: Table, engine: Engine) -> None:
 def can_skip_locked(connection: Connection) -> bool:
     """Tell whether the server can pass over the rows that others have locked."""
     dialect: Any = connection.dialect
-    if dialect.name == "sqlite":
+    if dialect.name == "postgresql":
+        return True
+    if dialect.name not in _MYSQL:
         return False
-    if dialect.name == "mariadb" or getattr(dialect, "is_mariadb", False):
-        return bool(dialect.server_version_info >= (10, 6))
-    return bool(dialect.server_version_info >= ((8,) if dialect.name == "mysql" else (9, 5)))
+    version = dialect.server_version_info or (0,)
+    return bool(version >= ((10, 6) if getattr(dialect, "is_mariadb", False) else (8,)))
 
 
 def _indexes(table: Table) -> list[Any]:

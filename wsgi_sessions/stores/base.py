@@ -133,8 +133,8 @@ class SurvivesFork(Protocol):
 class ClosesBeforeFork(SurvivesFork, Protocol):
     """Something that holds connections, which a forked child must not share with its parent."""
 
-    def close(self) -> None:
-        """Close those that are not in use; the next use opens them again."""
+    def _close_idle(self) -> None:
+        """Close those that are not in use at the moment."""
 
 
 class PausesForFork(Protocol):
@@ -161,7 +161,7 @@ def renew_after_fork(survivor: SurvivesFork) -> None:
 
 
 def close_before_fork(closes: ClosesBeforeFork) -> None:
-    """Have ``closes.close()`` called before each fork, and ``closes._after_fork()`` in the child, as long as it lives.
+    """Call ``closes._close_idle()`` before each fork and ``closes._after_fork()`` in the child, as long as it lives.
 
     What is in use at that moment stays open, on both sides; the child must leave it alone.
     """
@@ -178,12 +178,12 @@ def pause_for_fork(pauses: PausesForFork) -> None:
 
 
 def _pause_all() -> None:
+    for paused in list(_paused):
+        paused._before_fork()
     for closes in list(_closing):
         # A fork does not fail because a server does.
         with suppress(Exception):
-            closes.close()
-    for paused in list(_paused):
-        paused._before_fork()
+            closes._close_idle()
 
 
 def _resume_all() -> None:

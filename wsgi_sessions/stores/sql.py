@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 try:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
     from sqlalchemy.engine import URL
     from sqlalchemy.exc import SQLAlchemyError
 except ImportError as error:
@@ -21,6 +22,7 @@ from .. import clock
 from ..exceptions import StoreError
 from ..record import Record
 from ._arguments import checked_identifier
+from ._fork_gate import ForkGate
 from ._sql_database import Database, decoded, record_of
 from ._sql_engine import open_engine, parse_url, refuse_memory, schema_engine
 from ._sql_schema import can_skip_locked, create, ddl, make_table
@@ -56,6 +58,7 @@ class SQLStore(SessionStore):
         self._table = make_table(
             checked_identifier("table", table), None if schema is None else checked_identifier("schema", schema)
         )
+        self._gate = ForkGate()
         # None before the first use, after close() and in a forked child.
         self._database: Database | None = None
         self._lock = threading.Lock()
@@ -145,13 +148,19 @@ class SQLStore(SessionStore):
         if limit < 1:
             return []
         column = self._table.c
-        with self._used().transaction("delete_expired") as connection:
-            expired = (
-                self._table.select().where(column.expires <= clock.now()).order_by(column.expires).limit(limit)
-            ).with_for_update(skip_locked=can_skip_locked(connection))
-            rows = connection.execute(expired).all()
+
+        def remove(connection: Connection) -> list[Any]:
+            expired = self._table.select().where(column.expires <= clock.now()).order_by(column.expires).limit(limit)
+            if connection.dialect.name in ("mysql", "mariadb"):
+                # It locks what it looks at, in the order of the index: which is not that in which a save locks.
+                ids = connection.execute(expired.with_only_columns(column.id)).scalars().all()
+                expired = self._table.select().where(column.id.in_(ids), column.expires <= clock.now())
+            rows = connection.execute(expired.with_for_update(skip_locked=can_skip_locked(connection))).all()
             if rows:
                 connection.execute(self._table.delete().where(column.id.in_([row.id for row in rows])))
+            return list(rows)
+
+        rows = self._used().transact("delete_expired", remove)
         return [record_of(row) for row in rows]
 
     def scan(self) -> Iterator[Record]:
@@ -180,7 +189,7 @@ class SQLStore(SessionStore):
             return database
         with self._lock:
             if self._database is None:
-                self._database = Database(self._source, self._table, repr(self))
+                self._database = Database(self._source, self._table, repr(self), self._gate)
             return self._database
 
     def _next_records(self, last: str) -> list[Record]:
@@ -193,6 +202,10 @@ class SQLStore(SessionStore):
         for (version,) in database.read("save", database.statements.version, {"of_id": database.text(id), "now": now}):
             return int(version)
         raise not_live(id)
+
+    def _close_idle(self) -> None:
+        if self._database is not None:
+            self._database.close_idle()
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

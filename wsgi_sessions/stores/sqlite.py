@@ -65,7 +65,7 @@ class SQLiteStore(SessionStore):
         if os.fspath(path) == ":memory:":
             raise ValueError("SQLiteStore needs a file, which its connections share; in memory use MemoryStore()")
         #: Absolute.
-        self.path = checked_path("path", path, "/var/lib/myapp/sessions.db")
+        self.path = checked_path("file", path, "/var/lib/myapp/sessions.db")
         self._connections = ThreadConnections(
             self.path,
             is_synced=checked_durability(durability),
