@@ -1,0 +1,3 @@
+"""What several kinds of faults need."""
+
+from test_servers import small_disk as small_disk
