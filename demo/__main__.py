@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
+
+from wsgi_sessions import store_from_url
 
 from .visitor import NotAsItShouldBe, visit
 
@@ -45,14 +47,17 @@ def _parse_options() -> argparse.Namespace:
 
 
 def _run(directory: Path, port: int, store: str | None, *, is_once: bool) -> int:
+    url = store or (directory / "sessions").as_uri()
+    with closing(store_from_url(url)) as opened:
+        atomic = opened.atomic
     # It listens before gunicorn runs: nobody else can take the port, and the first request waits for its worker.
     with socket.create_server(("127.0.0.1", port)) as listener:
         port = listener.getsockname()[1]
         log = directory / "gunicorn.log"
-        with _gunicorn(listener, store or (directory / "sessions").as_uri(), log) as process:
+        with _gunicorn(listener, url, log) as process:
             _say(f"gunicorn, 2 workers of 4 threads, at http://127.0.0.1:{port}/")
             try:
-                visit(port, _say)
+                visit(port, _say, atomic=atomic)
             except (NotAsItShouldBe, OSError, HTTPException) as error:
                 _say(f"\nThis is not as it should be: {error}\n\n{log.read_text()}")
                 return 1

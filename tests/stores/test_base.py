@@ -12,7 +12,7 @@ from wsgi_sessions import clock
 from wsgi_sessions.exceptions import RecordNotFound, VersionConflict
 from wsgi_sessions.record import Record
 from wsgi_sessions.stores import base
-from wsgi_sessions.stores.base import SessionStore, renew_after_fork
+from wsgi_sessions.stores.base import SessionStore, close_before_fork, renew_after_fork
 from wsgi_sessions.stores.memory import MemoryStore
 from wsgi_sessions.testing import StoreContract
 from wsgi_sessions.testing.parallel import in_processes
@@ -146,3 +146,28 @@ def test_registering_keeps_nothing_alive() -> None:
     del survivor
     gc.collect()
     assert len(base._survivors) < before
+
+
+class Closing(Survivor):
+    """Notes that it was to close what it does not use, and fails at that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed_in: list[int] = []
+
+    def _close_idle(self) -> None:
+        self.closed_in.append(os.getpid())
+        raise OSError("the server is gone")
+
+
+def test_what_is_idle_is_closed_once_before_each_fork_whatever_comes_of_it() -> None:
+    one, other = Closing(), Closing()
+    close_before_fork(one)
+    close_before_fork(other)
+    parent = os.getpid()
+
+    def in_child(_index: int, _start: Any) -> bool:
+        return one.renewed_in == other.renewed_in == [os.getpid()]
+
+    assert in_processes(in_child, 2, 20) == [True, True]
+    assert one.closed_in == other.closed_in == [parent, parent]

@@ -265,6 +265,28 @@ class TestClients:
                 store.delete("id")
             assert client.ping()
 
+    def test_a_cluster_whose_slots_have_moved_is_followed(self, redis_cluster: Any) -> None:
+        with redis.RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", redis_cluster.nodes[0].port)]) as client:
+            with closing(RedisStore(client, prefix=new_name())) as store:
+                self.forget_where_slots_are(client)
+                record = created(store, owner="anna")
+                self.forget_where_slots_are(client)
+                saved = store.save(replace(record, payload=b"saved"))
+                self.forget_where_slots_are(client)
+                assert store.load("id") == saved == replace(record, payload=b"saved", version=2)
+                self.forget_where_slots_are(client)
+                assert [found.id for found in store.find_by_owner("anna")] == ["id"]
+                self.forget_where_slots_are(client)
+                store.delete("id")
+                assert store.load("id") is None
+
+    def forget_where_slots_are(self, client: redis.RedisCluster) -> None:
+        """Have a client take each server for the next one."""
+        nodes = client.nodes_manager
+        primaries = client.get_primaries()
+        following = {one.name: other for one, other in zip(primaries, primaries[1:] + primaries[:1], strict=True)}
+        nodes.slots_cache = {slot: [following[owners[0].name]] for slot, owners in nodes.slots_cache.items()}
+
     def test_a_client_of_a_cluster_that_decodes_is_refused(self, redis_cluster: Any) -> None:
         nodes = [ClusterNode("127.0.0.1", redis_cluster.nodes[0].port)]
         with redis.RedisCluster(startup_nodes=nodes, decode_responses=True) as client:

@@ -94,7 +94,7 @@ class ServerConnections(Connections):
         return bytes(self.run("", "INFO", "memory")).decode()
 
     def close(self) -> None:
-        """Close what is open; what is in use is closed when its thread is done with it."""
+        """Close what is open and not in use."""
         self.pool.disconnect(inuse_connections=False)
 
 
@@ -153,7 +153,7 @@ class ClusterConnections(Connections):
         return ServerConnections(self._client.get_redis_connection(node).connection_pool)
 
     def close(self) -> None:
-        """Close what is open, unless it is the application's."""
+        """Close what is open and not in use, unless it is the application's."""
         if self._is_ours:
             for node in self._client.get_nodes():
                 self._server(node).close()

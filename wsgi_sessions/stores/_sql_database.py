@@ -23,7 +23,7 @@ _Result = TypeVar("_Result")
 
 # The servers' numbers for a transaction that was taken back because it and another one waited for each other.
 _DEADLOCK = ("40P01", 1213)
-_MOST_ATTEMPTS = 5
+_MOST_ATTEMPTS = 3
 # PostgreSQL's and MySQL's numbers for a table that does not exist.
 _NO_TABLE = ("42P01", 1146)
 
