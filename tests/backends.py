@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import services
 from cachelib import FileSystemCache, RedisCache, SimpleCache
+from redis import Redis
 from sqlalchemy import text
 
 from wsgi_sessions import CachelibStore, CachingStore, FileStore, MemoryStore, SessionStore, SQLiteStore, store_from_url
@@ -31,9 +32,21 @@ Open = Callable[[], SessionStore]
 Place = Callable[[], AbstractContextManager[Open]]
 
 
+# All that this run leaves on a server that is not its own has this in its name.
+_RUN = uuid4().hex[:8]
+
+
 def new_name() -> str:
     """Return a name for a table or a prefix that no other test has."""
-    return f"test_{uuid4().hex[:12]}"
+    return f"test_{_RUN}_{uuid4().hex[:12]}"
+
+
+def remove_keys(url: str) -> None:
+    """Remove the keys of this run from a Redis that goes on after it."""
+    with Redis.from_url(url) as client:
+        keys = list(client.scan_iter(f"test_{_RUN}_*", 1000))
+        if keys:
+            client.unlink(*keys)
 
 
 @contextmanager

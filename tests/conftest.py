@@ -53,6 +53,9 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def pytest_unconfigure() -> None:
     """Not a fixture: url_of() can also be called where there are none."""
     services.end()
+    url = services.borrowed("redis")
+    if url is not None:
+        backends.remove_keys(url)
 
 
 @pytest.fixture(scope="session")

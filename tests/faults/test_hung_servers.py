@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import services
-from backends import new_name
+from backends import new_table
 from harness import Site
 from outages import LONGEST, assert_unavailable
 from redis_places import WAYS, redis_place
@@ -131,9 +131,7 @@ def behind_a_proxy(kind, ends):
     proxy = ends.enter_context(Proxy(int(url.rpartition(":")[2].partition("/")[0])))
     if kind == "memcached":
         return proxy, store_from_url(proxy.through(url))
-    table = new_name()
-    owner = ends.enter_context(closing(SQLStore(url, table=table)))
-    owner.create_schema()
+    table = ends.enter_context(new_table(url))
     return proxy, SQLStore(proxy.through(url), table=table)
 
 

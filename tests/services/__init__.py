@@ -19,7 +19,7 @@ from .redis_cluster import RedisCluster
 from .redis_sentinel import RedisSentinel
 from .server import Server, ServerError
 from .session import end, session_directory, until_the_end
-from .shared_servers import shared, url_of
+from .shared_servers import borrowed, shared, url_of
 from .waiting import TIMEOUT, wait_until
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "RedisSentinel",
     "Server",
     "ServerError",
+    "borrowed",
     "end",
     "free_port",
     "require",

@@ -31,6 +31,7 @@ _PRIVATE: dict[str, Callable[[], Any]] = {
     "redis-cluster": lambda: RedisCluster(session_directory()),
     "redis-sentinel": lambda: RedisSentinel(session_directory()),
 }
+_borrowed: dict[str, str] = {}
 # Seconds. Who answers on the standard port but takes longer is not there for the tests.
 _PATIENCE = 2
 
@@ -46,13 +47,20 @@ def url_of(kind: str) -> str:
     if kind not in _STANDARD:
         return str(shared(kind).url)
     server, variable, standard = _STANDARD[kind]
-    if url := os.environ.get(variable):
-        return url
-    try:
-        server.ask(standard, _PATIENCE)
-    except server.ERRORS:
-        return str(shared(kind).url)
-    return standard
+    url = os.environ.get(variable)
+    if not url:
+        try:
+            server.ask(standard, _PATIENCE)
+        except server.ERRORS:
+            return str(shared(kind).url)
+        url = standard
+    _borrowed[kind] = url
+    return url
+
+
+def borrowed(kind: str) -> str | None:
+    """Return the URL of the server of a kind that was used and goes on after the test run, None if there is none."""
+    return _borrowed.get(kind)
 
 
 def shared(kind: str) -> Any:
