@@ -3,7 +3,7 @@
 #                    STORE= the URL of a store)
 # make test          ruff, mypy and all tests, with branch coverage
 # make test-lowest   the tests with the lowest versions of what the package needs
-# make bench         the benchmarks, beside Beaker
+# make bench         the benchmarks, beside other session libraries
 # make clean         removes all that these made
 #
 # Each needs Python 3.11 or newer with venv, and nothing else: what is missing goes into .venv. The tests of stores
