@@ -75,8 +75,9 @@ def statistics(store: SessionStore) -> Statistics:
 def copy(source: SessionStore, target: SessionStore) -> int:
     """Create in a store what another one holds, and return how many records that were.
 
-    Ids that the target has already are left alone, so it can be repeated. What changes in the source
-    meanwhile may be missed: stop the application, or its visitors keep what they had at the first look.
+    Ids that the target has already are left alone, so it can be repeated, as long as nobody uses the target: what was
+    logged out there would be copied once more. What changes in the source meanwhile may be missed: stop the
+    application, or its visitors keep what they had at the first look.
     """
     count = 0
     for record in source.scan():

@@ -148,6 +148,25 @@ def test_registering_keeps_nothing_alive() -> None:
     assert len(base._survivors) < before
 
 
+class Failing(Survivor):
+    """Cannot be renewed."""
+
+    def _after_fork(self) -> None:
+        raise OSError("the server is gone")
+
+
+def test_one_that_cannot_be_renewed_keeps_no_other_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    survivors = [Failing(), Survivor(), Failing(), Survivor()]
+    for survivor in survivors:
+        renew_after_fork(survivor)
+
+    def in_child(_index: int, _start: Any) -> bool:
+        told = [record.levelname for record in caplog.records if "forked process" in record.message]
+        return told == ["ERROR"] * 2 and all(survivor.renewed_in == [os.getpid()] for survivor in survivors[1::2])
+
+    assert in_processes(in_child, 1, 20) == [True]
+
+
 class Closing(Survivor):
     """Notes that it was to close what it does not use, and fails at that."""
 

@@ -93,8 +93,20 @@ class TestReading:
         time.advance(MILLISECOND)
         assert caching.load("id") == record
         assert store.methods == ["load", "load"]
+        # By its own clock, it has forgotten it by then.
+        caching._cache.given.clear()
         caching.load("id")
-        assert store.methods == ["load", "load"]
+        caching.load("id")
+        assert store.methods == ["load", "load", "load"]
+
+    def test_the_cache_is_told_to_forget_it_before_it_is_too_old(self, store: RecordingStore, record: Record) -> None:
+        """Or what is too old would keep what is new from being cached."""
+        cache = SimpleCache()
+        for staleness, most in ((STALENESS, 10), (MILLISECOND, 1), (timedelta(seconds=2.9), 2)):
+            cache.clear()
+            CachingStore(cache, store, max_staleness=staleness).load("id")
+            ((ends, _),) = cache._cache.values()
+            assert most - 1 < ends - clock.now() / 1000 <= most
 
     def test_it_is_not_answered_beyond_its_end(
         self, time: ReplacedClock, caching: CachingStore, store: RecordingStore
@@ -243,6 +255,41 @@ def test_a_load_that_began_before_a_write_does_not_fill_the_cache_after_it(write
     assert one.load("id") == other.load("id") == newest
 
 
+def test_a_load_that_finds_something_too_old_does_not_remove_the_mark_of_a_logout() -> None:
+    has_looked, may_go_on = threading.Event(), threading.Event()
+    store = SlowStore()
+    caching = CachingStore(SimpleCache(), store, max_staleness=STALENESS)
+    get = caching._cache.get
+
+    def paused_get(key: str) -> bytes | None:
+        value = get(key)
+        if threading.current_thread().name == "too old":
+            has_looked.set()
+            assert may_go_on.wait(20)
+        return value
+
+    caching._cache.get = paused_get  # type: ignore[method-assign]
+    caching.create(Record("id", b"payload", clock.now() + HOUR))
+    with ReplacedClock() as time:
+        caching.load("id")
+        time.advance(STALENESS)
+        first = threading.Thread(target=lambda: caching.load("id"), name="too old")
+        first.start()
+        assert has_looked.wait(20)
+        # Another one has read what is stored, and is about to put it into the cache.
+        store.has_read.clear()
+        store.may_return.clear()
+        second = threading.Thread(target=lambda: caching.load("id"))
+        second.start()
+        assert store.has_read.wait(20)
+        caching.delete("id")
+        may_go_on.set()
+        store.may_return.set()
+        first.join(20)
+        second.join(20)
+        assert caching.load("id") is None
+
+
 @pytest.mark.parametrize("silent", [False, True])
 class TestBrokenCache:
     @pytest.fixture
@@ -322,3 +369,44 @@ def test_a_repr_tells_both(caching: CachingStore) -> None:
     assert repr(CachingStore(SimpleCache(), MemoryStore(), max_staleness=STALENESS)) == (
         "CachingStore(SimpleCache, MemoryStore(0 records))"
     )
+
+
+class HiccupCache(SimpleCache):
+    """Fails while it is down, after a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The copy of it that a store uses has the same one.
+        self.down = threading.Event()
+
+    def _answer(self) -> None:
+        if self.down.is_set():
+            clock.sleep(1)
+            raise OSError("no answer")
+
+    def get(self, key: str) -> Any:
+        self._answer()
+        return super().get(key)
+
+    def set(self, key: str, value: Any, timeout: Any = None) -> Any:
+        self._answer()
+        return super().set(key, value, timeout)
+
+
+def test_a_logout_while_the_cache_is_left_alone_is_told_to_it_before_it_is_used_again(record: Record) -> None:
+    store, cache = MemoryStore(), HiccupCache()
+    # Two processes' worth of stores, with one cache.
+    one, other = (CachingStore(cache, store, max_staleness=timedelta(hours=1)) for _ in range(2))
+    store.create(record)
+    with ReplacedClock() as time:
+        assert one.load("id") == record
+        cache.down.set()
+        assert one.load("id") == record
+        cache.down.clear()
+        one.delete("id")
+        assert other.load("id") == record
+        assert one.load("id") is None
+        time.advance(timedelta(seconds=6))
+        assert one.load("another") is None
+        assert one.load("id") is None
+        assert other.load("id") is None

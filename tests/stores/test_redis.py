@@ -146,6 +146,28 @@ class TestIndex:
         assert store.find_by_owner("anna") == []
         assert self.ids(client, prefix) == {"on its way"}
 
+    def test_what_has_ended_by_one_hosts_clock_may_be_renewed_by_another(
+        self, store: RedisStore, prefix: str, client: redis.Redis
+    ) -> None:
+        record = created(store, "id", "anna")
+        self.age(client, prefix, "id")
+        with ReplacedClock(record.expires + 1000):
+            assert store.find_by_owner("anna") == []
+            store.delete_expired()
+        assert store.touch("id", 1, record.expires + HOUR)
+        assert [found.id for found in store.find_by_owner("anna")] == ["id"]
+
+    def test_an_id_that_is_no_text_is_passed_over(self, store: RedisStore, prefix: str, client: redis.Redis) -> None:
+        record = created(store, "id", "anna")
+        client.zadd(f"{prefix}owner:anna", {b"\xff": 0})
+        key = f"{prefix}session:".encode() + b"\xff"
+        client.set(key, b"x")
+        try:
+            assert store.find_by_owner("anna") == list(store.scan()) == [record]
+            store.delete_expired()
+        finally:
+            client.delete(key)
+
     def test_a_login_prunes_what_is_gone(self, store: RedisStore, prefix: str, client: redis.Redis) -> None:
         for number in range(4):
             created(store, f"old-{number}", "anna")
@@ -231,7 +253,7 @@ class TestClients:
                 record = created(store, owner="Jürgen")
                 assert store.load("id") == record
                 connection = self.connection(store)
-                assert connection.retry.get_retries() == 0
+                assert connection.retry._retries == 0
                 assert connection.client_name == "lent"
                 # Longer than a visitor may have to wait.
                 assert connection.socket_timeout == 1.5
@@ -252,9 +274,9 @@ class TestClients:
             record = created(store, owner="anna")
             assert store.load("id") == record
             connection = self.connection(store)
-            assert connection.retry.get_retries() == 0
+            assert connection.retry._retries == 0
             manager = store._server.connections.pool.sentinel_manager  # type: ignore[attr-defined]
-            assert all(each.get_retry().get_retries() == 0 for each in manager.sentinels)
+            assert all(each.connection_pool.connection_kwargs["retry"]._retries == 0 for each in manager.sentinels)
             store.delete("id")
 
     def test_a_client_of_a_cluster_is_used_and_left_open(self, redis_cluster: Any) -> None:
@@ -279,6 +301,18 @@ class TestClients:
                 self.forget_where_slots_are(client)
                 store.delete("id")
                 assert store.load("id") is None
+
+    def test_a_value_of_others_in_a_cluster_is_passed_over(self, redis_cluster: Any) -> None:
+        with redis.RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", redis_cluster.nodes[0].port)]) as client:
+            with closing(RedisStore(client, prefix=f"{new_name()}:")) as store:
+                record = created(store, owner="anna")
+                client.lpush(f"{store.prefix}session:theirs", "something")
+                client.zadd(f"{store.prefix}owner:anna", {"theirs": 0})
+                assert store.find_by_owner("anna") == list(store.scan()) == [record]
+
+    def test_a_client_lends_no_limit_of_connections(self, redis_url: str) -> None:
+        with redis.Redis.from_url(redis_url, max_connections=1) as client, closing(RedisStore(client)) as store:
+            assert store._server.connections.pool.max_connections > 1_000_000  # type: ignore[attr-defined]
 
     def forget_where_slots_are(self, client: redis.RedisCluster) -> None:
         """Have a client take each server for the next one."""

@@ -98,6 +98,9 @@ def test_sqlite_paths_are_as_in_sqlalchemy(tmp_path: Path, monkeypatch: pytest.M
         ("redis://host:port", "below 65536"),
         ("redis://host:70000", "below 65536"),
         ("memcached://host/path", "hosts and options only"),
+        ("memcached://:password@host", "hosts and options only"),
+        ("redis://:12#34@host/0", "no '#'"),
+        ("file:///x?lock_timeout=inf", "lock_timeout must be a number"),
         ("http://[::1", "this is no URL"),
     ],
 )
@@ -121,6 +124,7 @@ def test_what_is_no_text_is_refused() -> None:
         f"redis+sentinel://:{PASSWORD}@host/mymaster?sentinel_password={PASSWORD}",
         f"postgresql://user:{PASSWORD}@127.0.0.1:1/database",
         f"redis://user:{PASSWORD}@127.0.0.1:1/0",
+        f"redis+sentinel://:{PASSWORD}@127.0.0.1:1/mymaster?sentinel_password={PASSWORD}",
     ],
 )
 def test_no_repr_and_no_error_tells_a_password(url: str) -> None:
@@ -141,6 +145,7 @@ def test_no_repr_and_no_error_tells_a_password(url: str) -> None:
         f"postgresql://user:{PASSWORD}@host/database?unknown={PASSWORD}",
         f"redis://user:{PASSWORD}@host:port/0",
         f"redis://user:{PASSWORD}@host/{PASSWORD}",
+        f"redis://user:1?{PASSWORD}@host/0",
         f"unknown://user:{PASSWORD}@host/",
         f"mysql://user:{PASSWORD}@host:port/database",
         f"redis+sentinel://user:{PASSWORD}@host",

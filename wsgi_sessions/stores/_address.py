@@ -33,7 +33,9 @@ class Address(NamedTuple):
         unknown = [name for name in self.options if name not in known]
         if unknown:
             can_be = f"known are {', '.join(sorted(known))}" if known else "there are none"
-            raise ValueError(f"{self.scheme}: has no option {', '.join(map(repr, unknown))}; {can_be}")
+            # An odd one may be the rest of a password with a question mark in it.
+            named = [repr(name) if name.isidentifier() else "that is no name" for name in unknown]
+            raise ValueError(f"{self.scheme}: has no option {', '.join(named)}; {can_be}")
 
 
 def parse_address(url: str) -> Address:
@@ -50,6 +52,8 @@ def parse_address(url: str) -> Address:
         raise ValueError(f"this is no URL: {_SHAPE}") from None
     if not parts.scheme:
         raise ValueError(f"a store's URL needs a scheme: {_SHAPE}")
+    if parts.fragment:
+        raise ValueError(f"a store's URL has no '#'; in a password it is %23: {_SHAPE}")
     credentials, _, hosts = parts.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
     pairs = parse_qsl(parts.query, keep_blank_values=True)

@@ -26,7 +26,7 @@ _REDIS_CLIENTS = ("_read_client", "_write_client")
 # Of these a forked child may go on with what its parent has used; ValkeyCache is newer than the oldest cachelib.
 _SURVIVE_FORK = (SimpleCache, FileSystemCache, RedisCache)
 # Memcached takes moments up to 2038 only; what ends later is kept until it is deleted. Seconds.
-_LONGEST = 5 * 365 * 24 * 60 * 60
+LONGEST_SECONDS = 5 * 365 * 24 * 60 * 60
 
 
 class ByteCache:
@@ -48,7 +48,8 @@ class ByteCache:
         # SimpleCache has a lock, which a child must not find held; older ones have none, and need one.
         self._gate: AbstractContextManager[None] = nullcontext() if self.is_shared else ForkGate()
         self._lock: AbstractContextManager[object] = nullcontext() if self.is_shared else threading.Lock()
-        self._is_used = self._is_inherited = False
+        self._is_used = self._is_inherited = self._is_to_be_made = False
+        self._making = threading.Lock()
         close_before_fork(self)
 
     def get(self, key: str) -> bytes | None:
@@ -79,12 +80,16 @@ class ByteCache:
 
     def close(self) -> None:
         """Close the connections that were made here; the next use opens them again."""
-        clients: list[Any] = [getattr(self._cache, name, None) for name in _REDIS_CLIENTS]
-        if self._make is not None:
-            clients.append(getattr(self._cache, "_client", None))
-        for client in clients:
-            if hasattr(client, "close"):
+        try:
+            for name in _REDIS_CLIENTS:
+                client: Any = getattr(self._cache, name, None)
+                if client is not getattr(self.given, name, None):
+                    client.connection_pool.disconnect(inuse_connections=False)
+            client = getattr(self._cache, "_client", None)
+            if self._make is not None and hasattr(client, "close"):
                 client.close()
+        except Exception as error:
+            raise StoreError(f"close failed in {type(self.given).__name__}: {error}") from error
 
     def _call(self, method: str, *arguments: Any) -> Any:
         if self._is_inherited:
@@ -93,6 +98,8 @@ class ByteCache:
                 "with the parent: give a function that makes the cache, such as lambda: MemcachedCache(...)"
             )
         self._is_used = True
+        if self._is_to_be_made:
+            self._make_again()
         with self._gate, self._lock:
             try:
                 return getattr(self._cache, method)(*arguments)
@@ -103,17 +110,31 @@ class ByteCache:
     _close_idle = close
 
     def _after_fork(self) -> None:
+        self._making = threading.Lock()
         if self._make is not None:
-            self.given = _made(self._make)
+            self._is_to_be_made = True
         elif self._is_used and not isinstance(self.given, _SURVIVE_FORK) and type(self.given).__name__ != "ValkeyCache":
             self._is_inherited = True
-        self._cache = _careful(self.given)
+        else:
+            self._cache = _careful(self.given)
+
+    def _make_again(self) -> None:
+        """Make the cache of this process; at its first use, because that can fail."""
+        with self._making:
+            if not self._is_to_be_made:
+                return
+            try:
+                given = _made(self._make)
+                self._cache, self.given = _careful(given), given
+            except Exception as error:
+                raise StoreError(f"making the cache failed after a fork: {error}") from error
+            self._is_to_be_made = False
 
 
 def seconds_until(expires: int, now: int) -> int:
     """Return for how long a cache has to keep something, at least: it counts whole seconds, and 0 means for ever."""
     seconds = max(1, math.ceil((expires - now) / 1000) + 1)
-    return 0 if seconds > _LONGEST else seconds
+    return 0 if seconds > LONGEST_SECONDS else seconds
 
 
 class _BytesSerializer:
@@ -165,12 +186,20 @@ def _check_client(client: Any) -> None:
             f"{library} unpickles what it finds in Memcached, so whoever can write there runs code here: "
             "use store_from_url('memcached://host'), or MemcachedCache(pymemcache.PooledClient(...))"
         )
-    if type(getattr(client, "serde", None)).__name__ in ("PickleSerde", "CompressedSerde"):
-        raise ValueError("this client unpickles what it finds in Memcached: leave its serde away")
-    if library == "pymemcache" and type(client).__name__ == "HashClient":
+    if library == "pymemcache" and type(client).__name__ != "PooledClient":
+        # HashClient takes a server that fails for an empty one, and its sessions for unknown; RetryingClient repeats
+        # writes; Client has one connection for all threads.
         raise ValueError(
-            "HashClient takes a server that fails for an empty one, and its sessions for unknown: "
-            "use store_from_url('memcached://host1,host2')"
+            f"{type(client).__name__} cannot keep sessions: use store_from_url('memcached://host1,host2'), "
+            "or MemcachedCache(pymemcache.PooledClient(...))"
         )
+    if library == "pymemcache" and not _leaves_bytes_alone(client.serde):
+        raise ValueError("this client decodes what it finds in Memcached, as a pickle perhaps: leave its serde away")
     if getattr(client, "default_noreply", False):
         raise ValueError("this client does not wait for an answer to its writes: give it default_noreply=False")
+
+
+def _leaves_bytes_alone(serde: Any) -> bool:
+    """Tell whether pymemcache's client was given nothing to decode values with."""
+    default = getattr(type(serde), "_default_deserialize", None)
+    return default is not None and getattr(serde.deserialize, "__func__", None) is default

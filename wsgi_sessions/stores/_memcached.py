@@ -79,8 +79,12 @@ class _Server:
         client = self._taken()
         try:
             return getattr(client, method)(*arguments)
+        except BaseException:
+            # pymemcache itself does that for an Exception; the answer must not be taken for that of the next command.
+            client.close()
+            raise
         finally:
-            # After an error it has closed its connection, and opens another one.
+            # It opens another connection if it has none.
             self._idle.append(client)
 
     def close(self) -> None:

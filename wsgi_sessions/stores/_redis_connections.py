@@ -20,6 +20,7 @@ from redis.exceptions import (
     ResponseError,
     TimeoutError,
 )
+from redis.sentinel import MasterNotFoundError
 
 #: What goes wrong with a server. That a cluster cannot be reached is no RedisError.
 ERRORS = (RedisError, RedisClusterException, OSError)
@@ -63,7 +64,7 @@ class ServerConnections(Connections):
     def run(self, key: str, *command: Any) -> Any:
         """Send one command; see :meth:`Connections.run`."""
         # What redis.Redis does, without its detours: a seventh of a command's time.
-        connection = self.pool.get_connection()
+        connection = self._connected()
         try:
             connection.send_command(*command)
             return connection.read_response()
@@ -75,6 +76,13 @@ class ServerConnections(Connections):
             raise
         finally:
             self.pool.release(connection)
+
+    def _connected(self) -> Any:
+        try:
+            return self.pool.get_connection()
+        except MasterNotFoundError:
+            # Some versions put the passwords of the sentinels into its message.
+            raise ConnectionError("no sentinel that answers knows the master of this service") from None
 
     def scan(self, pattern: str) -> Iterator[list[bytes]]:
         """Look at all keys; see :meth:`Connections.scan`."""
@@ -143,7 +151,16 @@ class ClusterConnections(Connections):
 
     def values(self, keys: list[str]) -> list[bytes | None]:
         """Return the value of each key."""
-        return [self.run(key, "GET", key) for key in keys]
+        return [self._value(key) for key in keys]
+
+    def _value(self, key: str) -> bytes | None:
+        try:
+            value: bytes | None = self.run(key, "GET", key)
+        except ResponseError as error:
+            # As MGET answers.
+            refuse_all_but_wrong_type(error)
+            return None
+        return value
 
     def memory_info(self) -> str:
         """Return what the server tells about its memory."""
@@ -157,3 +174,9 @@ class ClusterConnections(Connections):
         if self._is_ours:
             for node in self._client.get_nodes():
                 self._server(node).close()
+
+
+def refuse_all_but_wrong_type(error: ResponseError) -> None:
+    """Raise an error again, unless it says that a key holds something of another kind."""
+    if "WRONGTYPE" not in str(error):
+        raise error

@@ -24,13 +24,21 @@ class OwnerIndex:
     """The sets of all owners.
 
     :param prefix: what their keys begin with.
-    :param load: returns the live record of each of some ids, None for one that has none.
+    :param values: returns what is stored under each of some ids, None for one that is gone.
+    :param live: returns the record in such a value, None if it has ended.
     """
 
-    def __init__(self, server: RedisServer, prefix: str, load: Callable[[list[str]], list[Record | None]]) -> None:
+    def __init__(
+        self,
+        server: RedisServer,
+        prefix: str,
+        values: Callable[[list[str]], list[bytes | None]],
+        live: Callable[[str, bytes | None], Record | None],
+    ) -> None:
         self._server = server
         self._prefix = prefix
-        self._load = load
+        self._values = values
+        self._live = live
         # A sweep's way through all keys, None between two of them.
         self._walk: Iterator[list[bytes]] | None = None
 
@@ -43,10 +51,11 @@ class OwnerIndex:
         """Return the live records of an owner, and remove from the set what is long gone."""
         key = self._prefix + owner
         ids = _decoded(self._server.read(lambda connections: connections.run(key, "ZRANGE", key, 0, -1)))
-        records = self._load(ids)
-        gone = [id for id, record in zip(ids, records, strict=True) if record is None]
+        values = self._values(ids)
+        gone = [id for id, value in zip(ids, values, strict=True) if value is None]
         if gone:
             self._prune(key, gone)
+        records = map(self._live, ids, values)
         return [record for record in records if record is not None and record.owner == owner]
 
     def sweep(self) -> None:
@@ -57,7 +66,7 @@ class OwnerIndex:
             walk = self._server.connections.scan(pattern(self._prefix))
         steps = list(islice(walk, _STEPS_PER_SWEEP))
         for key in chain.from_iterable(steps):
-            self._prune_noted_long_ago(key.decode())
+            self._prune_noted_long_ago(decoded(key))
         if len(steps) == _STEPS_PER_SWEEP:
             self._walk = walk
 
@@ -71,16 +80,24 @@ class OwnerIndex:
         self._prune(key, _decoded(noted))
 
     def _prune(self, key: str, ids: list[str]) -> None:
-        """Remove the ids from a set that have no record, unless they were noted lately; put the others at its end."""
+        """Remove the ids from a set that are gone, unless they were noted lately; put the others at its end.
+
+        A record that has ended by this host's clock is not gone: another host may be about to renew it.
+        """
         if not ids:
             return
-        live = [record.id for record in self._load(ids) if record is not None]
-        gone = set(ids).difference(live)
-        self._server.run_script(PRUNE, key, len(gone), *gone, *live)
+        there = [id for id, value in zip(ids, self._values(ids), strict=True) if value is not None]
+        gone = set(ids).difference(there)
+        self._server.run_script(PRUNE, key, len(gone), *gone, *there)
 
 
 def _decoded(ids: list[bytes]) -> list[str]:
-    return [id.decode() for id in ids]
+    return [decoded(id) for id in ids]
+
+
+def decoded(text: bytes) -> str:
+    """Return a text; what is none was not written by a store, and becomes one that no record has."""
+    return text.decode(errors="replace")
 
 
 def pattern(prefix: str) -> str:

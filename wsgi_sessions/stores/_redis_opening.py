@@ -26,6 +26,7 @@ ANSWER_SECONDS = 1.5
 SENTINEL_SECONDS = 0.5
 #: What a server of a cluster may take: where the keys are, is asked of one after the other.
 CLUSTER_SECONDS = 0.7
+_NO_LIMIT = 2**31
 # What a client's connections may have been given that ours need as well; everything else is redis-py's own affair.
 _TAKEN_OVER = ("host", "port", "path", "db", "username", "password", "credential_provider", "client_name")
 _TAKEN_OVER_PREFIXES = ("ssl_", "socket_")
@@ -163,6 +164,8 @@ def _bounded(
         "retry": _never_twice(),
         # Older commands do, and the newer protocol brings nothing that a store needs.
         "protocol": 2,
+        # Newer versions fail beyond 100, rather than wait; how many are needed, the server's threads decide.
+        "max_connections": _NO_LIMIT,
         "socket_timeout": min(options.get("socket_timeout") or answer, answer),
         "socket_connect_timeout": min(options.get("socket_connect_timeout") or connect, connect),
     }

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from redis import Redis, RedisCluster
-from redis.exceptions import ConnectionError, NoScriptError, ResponseError
+from redis.exceptions import ConnectionError, NoScriptError
 
 from .. import clock
 from ._address import Address
@@ -136,9 +136,3 @@ class RedisServer:
 
     def __str__(self) -> str:
         return repr(self._server) if isinstance(self._server, Address) else type(self._server).__name__
-
-
-def refuse_all_but_wrong_type(error: ResponseError) -> None:
-    """Raise an error again, unless it says that a key holds something of another kind."""
-    if "WRONGTYPE" not in str(error):
-        raise error

@@ -6,6 +6,7 @@ Write a store by subclassing :class:`SessionStore`; run
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ import msgspec
 
 from ..exceptions import RecordExists, RecordNotFound, VersionConflict
 from ..record import Record
+
+_log = logging.getLogger("wsgi_sessions")
 
 
 class SessionStore(ABC):
@@ -192,10 +195,13 @@ def _resume_all() -> None:
 
 
 def _renew_all() -> None:
-    for survivor in list(_survivors):
-        survivor._after_fork()
-    for paused in list(_paused):
-        paused._after_fork_in_child()
+    renewals = [survivor._after_fork for survivor in list(_survivors)]
+    for renew in [*renewals, *(paused._after_fork_in_child for paused in list(_paused))]:
+        try:
+            renew()
+        except Exception:
+            # The others must be renewed all the same.
+            _log.exception("a store could not be made usable in a forked process")
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from typing import TypeVar
@@ -18,7 +19,7 @@ from .. import clock
 from ..exceptions import StoreError
 from ..record import Record
 from ._arguments import checked_seconds
-from ._byte_cache import ByteCache, seconds_until
+from ._byte_cache import LONGEST_SECONDS, ByteCache
 from ._edge import AT_ONCE_SECONDS
 from ._packed import Corrupt, pack, unpack
 from .base import SessionStore
@@ -35,6 +36,8 @@ _EVICTED_SECONDS = 10
 _QUIET_SECONDS = 60.0
 # After it took its time to fail.
 _LEFT_ALONE_SECONDS = 5.0
+# Whose marks are kept for later; what is beyond that may be answered for as long as ``max_staleness``.
+_MOST_UNMARKED = 10_000
 
 
 class CachingStore(SessionStore):
@@ -59,6 +62,8 @@ class CachingStore(SessionStore):
         self._cache = ByteCache(cache)
         self._store = store
         self._max_staleness = int(checked_seconds("max_staleness", max_staleness) * 1000)
+        # Whole seconds: it shall forget a record before that is too old, for only then can it have the newer one.
+        self._kept_seconds = min(max(1, self._max_staleness // 1000), LONGEST_SECONDS)
         self.atomic = store.atomic
         self.shared = store.shared
         self.enumerable = store.enumerable
@@ -66,6 +71,8 @@ class CachingStore(SessionStore):
         # When a failure of the cache was last logged, and until when it is not asked; monotonic.
         self._logged: float | None = None
         self._left_alone_until = 0.0
+        # Keys of what was written while the cache failed.
+        self._unmarked: set[str] = set()
 
     def create(self, record: Record) -> None:
         """Insert a new record; see :meth:`SessionStore.create`."""
@@ -81,9 +88,8 @@ class CachingStore(SessionStore):
         record = self._store.load(id)
         if record is not None and may_add:
             value = b"%016d%b" % (begun, pack(record))
-            seconds = seconds_until(begun + self._max_staleness, begun)
             # Not where a write has left its mark meanwhile.
-            self._try(lambda: self._cache.add(key, value, seconds))
+            self._try(lambda: self._cache.add(key, value, self._kept_seconds))
         return record
 
     def save(self, record: Record) -> Record:
@@ -126,11 +132,10 @@ class CachingStore(SessionStore):
             read, record = int(value[:16]), unpack(id, value[16:])
         except (ValueError, Corrupt):
             read, record = 0, None
-        if record is not None and now - self._max_staleness < read <= now:
-            return (record, False) if record.expires > now else (None, False)
-        # Some caches keep things for longer than they were told.
-        self._try(lambda: self._cache.delete(key))
-        return None, True
+        if record is not None and now - self._max_staleness < read <= now and record.expires > now:
+            return record, False
+        # The cache will forget it. To remove it could remove the mark of a write that has come between.
+        return None, False
 
     def _write(self, id: str, write: Callable[[], _Result]) -> _Result:
         """Write to the store, and have the cache forget the record in any case: even a failure tells of another."""
@@ -142,13 +147,31 @@ class CachingStore(SessionStore):
     def _evict(self, key: str) -> None:
         """Have the cache forget a record, and keep its place free from what was read before that."""
 
-        def mark() -> bool:
-            self._cache.set(key, _EVICTED, _EVICTED_SECONDS)
-            return True
+        if self._try(lambda: self._mark(key)) is None and len(self._unmarked) < _MOST_UNMARKED:
+            self._unmarked.add(key)
 
-        # A cache that is full can still remove.
-        if not self._try(mark):
-            self._try(lambda: self._cache.delete(key))
+    def _mark(self, key: str) -> bool:
+        begun = clock.monotonic()
+        try:
+            self._cache.set(key, _EVICTED, _EVICTED_SECONDS)
+        except StoreError as error:
+            if clock.monotonic() - begun > AT_ONCE_SECONDS:
+                raise
+            # A cache that is full can still remove.
+            self._warn(error)
+            self._cache.delete(key)
+        return True
+
+    def _mark_what_failed(self) -> None:
+        """Tell a cache that is back of what was written while it was not, before anything else is asked of it."""
+        with suppress(KeyError):
+            while True:
+                key = self._unmarked.pop()
+                try:
+                    self._mark(key)
+                except StoreError:
+                    self._unmarked.add(key)
+                    raise
 
     def _try(self, action: Callable[[], _Result]) -> _Result | None:
         """Do something with the cache; None if it failed, for nothing depends on it."""
@@ -156,16 +179,22 @@ class CachingStore(SessionStore):
         if begun < self._left_alone_until:
             return None
         try:
+            if self._unmarked:
+                self._mark_what_failed()
             return action()
         except StoreError as error:
             now = clock.monotonic()
             if now - begun > AT_ONCE_SECONDS:
                 # A cache that hangs may cost a visitor its patience once, not with each step.
                 self._left_alone_until = now + _LEFT_ALONE_SECONDS
-            if self._logged is None or now - self._logged > _QUIET_SECONDS:
-                self._logged = now
-                _log.warning("the cache in front of %r fails, and is passed over: %s", self._store, error)
+            self._warn(error)
             return None
+
+    def _warn(self, error: StoreError) -> None:
+        now = clock.monotonic()
+        if self._logged is None or now - self._logged > _QUIET_SECONDS:
+            self._logged = now
+            _log.warning("the cache in front of %r fails, and is passed over: %s", self._store, error)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({type(self._cache.given).__name__}, {self._store!r})"

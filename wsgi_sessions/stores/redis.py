@@ -23,10 +23,10 @@ from ..record import Record
 from ._arguments import checked_prefix
 from ._edge import raises_store_error
 from ._packed import Corrupt, pack, pack_expires, unpack
-from ._redis_connections import ERRORS
-from ._redis_index import OwnerIndex, pattern
+from ._redis_connections import ERRORS, refuse_all_but_wrong_type
+from ._redis_index import OwnerIndex, decoded, pattern
 from ._redis_scripts import SAVE, TOUCH, Script
-from ._redis_server import RedisServer, refuse_all_but_wrong_type
+from ._redis_server import RedisServer
 from .base import SessionStore, not_live, overtaken, taken
 
 _security_log = logging.getLogger("wsgi_sessions.security")
@@ -57,7 +57,7 @@ class RedisStore(SessionStore):
             prefix = self._server.options.get("prefix", _PREFIX)
         self.prefix = checked_prefix(prefix)
         self._record_prefix = f"{prefix}session:"
-        self._index = OwnerIndex(self._server, f"{prefix}owner:", self._records)
+        self._index = OwnerIndex(self._server, f"{prefix}owner:", self._values, self._live)
 
     @raises_store_error(*ERRORS)
     def create(self, record: Record) -> None:
@@ -79,7 +79,7 @@ class RedisStore(SessionStore):
             refuse_all_but_wrong_type(error)
             _security_log.error("corrupt record %r: its key holds something else than a record", id)
             return None
-        return self._live(id, value, clock.now())
+        return self._live(id, value)
 
     @raises_store_error(*ERRORS)
     def save(self, record: Record) -> Record:
@@ -149,7 +149,7 @@ class RedisStore(SessionStore):
             refuse_all_but_wrong_type(error)
             return 0
 
-    def _live(self, id: str, value: bytes | None, now: int) -> Record | None:
+    def _live(self, id: str, value: bytes | None) -> Record | None:
         if value is None:
             return None
         try:
@@ -157,13 +157,11 @@ class RedisStore(SessionStore):
         except Corrupt as error:
             _security_log.error("corrupt record %r: %s", id, error)
             return None
-        return record if record.expires > now else None
+        return record if record.expires > clock.now() else None
 
-    def _records(self, ids: list[str]) -> list[Record | None]:
+    def _values(self, ids: list[str]) -> list[bytes | None]:
         keys = [self._record_prefix + id for id in ids]
-        values = self._server.read(lambda connections: connections.values(keys))
-        now = clock.now()
-        return [self._live(id, value, now) for id, value in zip(ids, values, strict=True)]
+        return self._server.read(lambda connections: connections.values(keys))
 
     def _scan_steps(self) -> Iterator[list[Record]]:
         steps = self._server.connections.scan(pattern(self._record_prefix))
@@ -176,8 +174,8 @@ class RedisStore(SessionStore):
     @raises_store_error(*ERRORS)
     def _next_step(self, steps: Iterator[list[bytes]]) -> list[Record] | None:
         for keys in steps:
-            ids = [key.decode()[len(self._record_prefix) :] for key in keys]
-            return [record for record in self._records(ids) if record is not None]
+            ids = [decoded(key)[len(self._record_prefix) :] for key in keys]
+            return [record for record in map(self._live, ids, self._values(ids)) if record is not None]
         return None
 
     def __repr__(self) -> str:

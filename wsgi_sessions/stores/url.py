@@ -91,7 +91,7 @@ def _redis(url: str, _address: Address) -> SessionStore:
 
 def _memcached(_url: str, address: Address) -> SessionStore:
     options = _options(address, {"prefix": str})
-    if address.path.strip("/") or address.username:
+    if address.path.strip("/") or address.username or address.password:
         raise ValueError("a memcached: URL has hosts and options only, such as memcached://host:11211")
     from ._memcached import memcached
     from .cachelib import CachelibStore
@@ -119,7 +119,7 @@ def _options(address: Address, kinds: dict[str, Callable[[str], Any]]) -> dict[s
     for name, text in address.options.items():
         try:
             found[name] = kinds[name](text)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ValueError(f"{address.scheme}: the option {name} must be a number") from None
     return found
 
