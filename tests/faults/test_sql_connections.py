@@ -1,5 +1,6 @@
 """A connection to PostgreSQL or MariaDB that dies: between two requests, and before an answer has come."""
 
+import threading
 from contextlib import closing
 
 import pytest
@@ -11,6 +12,7 @@ from services import wait_until
 from sql_places import ENGINES, execute, sql_place
 
 from wsgi_sessions import StoreError
+from wsgi_sessions.stores import _sql_connections
 
 pytestmark = pytest.mark.servers
 
@@ -118,6 +120,21 @@ class TestKilledConnections:
         assert store.delete_expired() == []
         store.delete("id")
         assert payload_of(store, "id") is None
+
+    def test_a_read_finds_the_only_one_that_works_where_this_host_sees_none_die(self, place, store, monkeypatch):
+        """As behind a firewall that has forgotten them."""
+        together = threading.Barrier(4)
+        store.create(new_record("id"))
+
+        def use():
+            kept = store._used()._connections.take()
+            together.wait(10)
+            store._used()._connections.give_back(kept)
+
+        at_once([use] * 4)
+        self.kill_all(place)
+        monkeypatch.setattr(_sql_connections, "is_alive", lambda dialect, connection: True)
+        assert payload_of(store, "id") == b"payload"
 
     def test_no_connection_of_the_pool_is_a_dead_one(self, place, store):
         site = Site(store)

@@ -3,6 +3,7 @@
 import time
 from contextlib import closing, contextmanager
 
+import psycopg
 import pytest
 import services
 from backends import new_name
@@ -81,6 +82,17 @@ class TestLocks:
                 waiting = _WAITING[place.kind].format(place.table)
                 wait_until(lambda: not execute(place.kind, waiting), "the end of the statements on the server", 1)
             assert store.load("id") == record
+
+    def test_where_a_cancellation_knows_no_bound_there_is_none(self, postgresql, monkeypatch):
+        """Before libpq 17."""
+        monkeypatch.setattr(psycopg.capabilities, "has_cancel_safe", lambda check=False: False)
+        with closing(postgresql.open()) as store:
+            record = new_record("id")
+            store.create(record)
+            with locked(postgresql, "id"):
+                monkeypatch.setattr(psycopg.Connection, "cancel_safe", lambda self, timeout: pytest.fail("cancelled"))
+                assert seconds_to_fail(lambda: store.save(replace(record, payload=b"given up"))) <= LONGEST
+                assert store.load("id") == record
 
     def test_a_request_is_answered_503_and_can_be_sent_again(self, place):
         with closing(place.open()) as store:

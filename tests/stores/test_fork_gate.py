@@ -37,7 +37,7 @@ def test_a_fork_waits_until_nobody_is_inside() -> None:
     gate, closed, notes = ForkGate(), threading.Event(), list[str]()
     with inside(gate, closed, notes):
         watch = threading.Thread(
-            target=lambda: (services.wait_until(lambda: gate._is_closed, "the fork"), closed.set())  # type: ignore[func-returns-value]
+            target=lambda: (services.wait_until(lambda: gate._forks > 0, "the fork"), closed.set())  # type: ignore[func-returns-value]
         )
         watch.start()
         assert in_processes(lambda _index, _start: notes, 1, 20) == [["left"]]
@@ -47,6 +47,25 @@ def test_a_fork_waits_until_nobody_is_inside() -> None:
 def test_nobody_comes_in_while_a_fork_waits() -> None:
     gate, notes = ForkGate(), list[str]()
     gate._before_fork()
+
+    def come_in() -> None:
+        with gate:
+            notes.append("came in")
+
+    thread = threading.Thread(target=come_in)
+    thread.start()
+    services.wait_until(lambda: bool(gate._changed._waiters), "the thread at the gate")  # type: ignore[attr-defined]
+    assert notes == []
+    gate._after_fork_in_parent()
+    thread.join(10)
+    assert notes == ["came in"]
+
+
+def test_it_stays_closed_until_the_last_of_several_forks_is_done() -> None:
+    gate, notes = ForkGate(), list[str]()
+    gate._before_fork()
+    gate._before_fork()
+    gate._after_fork_in_parent()
 
     def come_in() -> None:
         with gate:

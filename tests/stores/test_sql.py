@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -16,10 +17,12 @@ from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
-from wsgi_sessions import Record, StoreError, clock
+from wsgi_sessions import Record, RecordExists, StoreError, VersionConflict, clock
+from wsgi_sessions.stores import sql
 from wsgi_sessions.stores._sql_engine import parse_url
 from wsgi_sessions.stores.sql import SQLStore
 from wsgi_sessions.testing import ReplacedClock
+from wsgi_sessions.testing.parallel import in_threads
 
 HOUR = 3_600_000
 KINDS = ("postgresql", "mariadb")
@@ -102,6 +105,28 @@ class TestSchema:
             finally:
                 with engine.begin() as connection:
                     connection.execute(text(f"DROP TABLE {name}"))
+
+    def test_the_printed_statements_make_the_schema_too(self) -> None:
+        statements = SQLStore("postgresql://host/d", schema="sessions").schema_ddl()
+        assert statements[0] == "CREATE SCHEMA IF NOT EXISTS sessions"
+        assert "CREATE TABLE sessions.wsgi_session" in statements[1]
+
+    def test_an_engine_in_autocommit_makes_it_in_a_transaction(self, url: str) -> None:
+        """Without one, PostgreSQL's lock would end before the table is made."""
+        engine = create_engine(parse_url(url), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        name = new_name()
+
+        def create(_index: int, start: Any) -> bool:
+            with closing(SQLStore(engine, table=name)) as store:
+                start()
+                store.create_schema()
+                return store.load("id") is None
+
+        try:
+            assert in_threads(create, 8, 20) == [True] * 8
+        finally:
+            with engine.begin() as connection:
+                connection.execute(text(f"DROP TABLE {name}"))
 
     def test_nothing_is_made_behind_the_users_back(self, url: str) -> None:
         with closing(SQLStore(url, table=new_name())) as store:
@@ -197,7 +222,9 @@ class TestEngine:
             assert store._used().engine.pool.status() == "NullPool"
         engine.dispose()
 
-    @pytest.mark.parametrize("source", ["sqlite://", "sqlite:///:memory:", create_engine("sqlite://")])
+    @pytest.mark.parametrize(
+        "source", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true", create_engine("sqlite://")]
+    )
     def test_a_database_in_memory_is_refused(self, source: Any) -> None:
         with pytest.raises(ValueError, match=r"in memory use MemoryStore\(\)"):
             SQLStore(source)
@@ -215,7 +242,66 @@ class TestEngine:
             assert store.load("id") is None
 
 
+class TestConstraints:
+    """That the application has put on the table."""
+
+    def test_what_breaks_one_is_no_taken_id(self, engine: Engine, store: SQLStore, table: str) -> None:
+        with engine.begin() as connection:
+            connection.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {table}_c CHECK (expires > 5)"))
+        now = ReplacedClock(0)
+        with now:
+            with pytest.raises(StoreError) as raised:
+                store.create(Record("id", b"payload", 5))
+            assert not isinstance(raised.value, RecordExists)
+            record = Record("id", b"payload", 6)
+            store.create(record)
+            with pytest.raises(RecordExists):
+                store.create(record)
+            with pytest.raises(StoreError) as raised:
+                store.save(replace(record, expires=5))
+            assert not isinstance(raised.value, VersionConflict)
+            with pytest.raises(StoreError):
+                store.touch("id", 1, 5)
+            assert store.load("id") == record
+
+
+def test_a_stricter_isolation_makes_a_conflict_of_a_conflict(postgresql_url: str) -> None:
+    """Not an outage."""
+    options = {"options": "-c default_transaction_isolation=serializable"}
+    engine = create_engine(parse_url(postgresql_url), connect_args=options, poolclass=NullPool)
+    with new_table(postgresql_url) as table, closing(SQLStore(engine, table=table)) as store:
+        record = created(store)
+        with engine.connect() as other:
+            other.execute(text(f"UPDATE {table} SET version = 2"))
+            result: list[Any] = []
+            thread = threading.Thread(target=lambda: result.append(outcome(lambda: store.save(record))))
+            thread.start()
+            locks = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE :query")
+            with create_engine(parse_url(postgresql_url), poolclass=NullPool).connect() as watcher:
+                query = {"query": f"UPDATE {table}%"}
+                services.wait_until(lambda: watcher.execute(locks, query).scalar() == 1, "the save")
+            other.commit()
+            thread.join(10)
+    assert result == [VersionConflict]
+
+
+def outcome(action: Any) -> Any:
+    """Return what an action returns, or the type of what it raises."""
+    try:
+        return action()
+    except Exception as error:
+        return type(error)
+
+
 class TestSweep:
+    def test_a_batch_may_be_larger_than_a_statement(self, store: SQLStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sql, "_DELETED_AT_ONCE", 2)
+        with ReplacedClock(0):
+            for number in range(5):
+                store.create(Record(f"id-{number}", b"payload", 1 + number))
+        assert len(store.delete_expired(70_000)) == 5
+        assert store.delete_expired() == []
+
     def test_a_batch_is_limited(self, store: SQLStore) -> None:
         for number in range(7):
             created(store, str(number))
@@ -253,7 +339,6 @@ def test_a_repr_hides_what_the_options_hold() -> None:
 
 
 def test_many_threads_share_few_connections(store: SQLStore, engine: Engine) -> None:
-    from wsgi_sessions.testing.parallel import in_threads
 
     created(store)
 

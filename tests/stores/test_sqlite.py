@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from wsgi_sessions import Record, RecordNotFound, SQLiteStore, StoreError, VersionConflict, clock
 from wsgi_sessions.testing import ReplacedClock
+from wsgi_sessions.testing.parallel import in_threads
 
 HOUR = 3_600_000
 
@@ -112,15 +113,20 @@ class TestFile:
         with pytest.raises(StoreError, match="newer version"):
             store.load("id")
 
-    def test_the_other_tables_of_a_database_stay(self, store: SQLiteStore, path: Path) -> None:
+    @pytest.mark.parametrize("version", [0, 1, 7])
+    @pytest.mark.parametrize("table", ["other", "session"])
+    def test_the_database_of_another_program_is_refused_and_stays(
+        self, store: SQLiteStore, path: Path, table: str, version: int
+    ) -> None:
         path.touch(0o600)
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute("CREATE TABLE other (x)")
-            connection.execute("INSERT INTO other VALUES (5)")
+            connection.execute(f"CREATE TABLE {table} (x)")
+            connection.execute(f"PRAGMA user_version = {version}")
             connection.commit()
-        created(store)
-        with closing(sqlite3.connect(path)) as connection:
-            assert connection.execute("SELECT x FROM other").fetchall() == [(5,)]
+        before = path.read_bytes()
+        with pytest.raises(StoreError, match="give SQLiteStore a file of its own"):
+            created(store)
+        assert path.read_bytes() == before
 
     def test_a_file_that_was_removed_is_made_anew_after_close(self, store: SQLiteStore, path: Path) -> None:
         created(store)
@@ -186,6 +192,18 @@ class TestConnections:
             with closing(SQLiteStore(path, lock_timeout=timedelta(milliseconds=1))) as other:
                 other.save(record)
         assert seen == ids
+
+    def test_an_exception_of_a_signals_handler_leaves_no_transaction_open(self, store: SQLiteStore) -> None:
+        created(store)
+        with suppress(KeyboardInterrupt), store._connections.use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            raise KeyboardInterrupt
+        assert in_threads(lambda _index, _start: created(store, "another").id, 1, 10) == ["another"]
+
+    def test_a_long_timeout_is_one(self, path: Path) -> None:
+        store = SQLiteStore(path, lock_timeout=timedelta(days=30))
+        created(store)
+        assert pragma(store, "busy_timeout") > 1_000_000_000
 
     def test_an_error_costs_no_more_than_a_connection(self, store: SQLiteStore) -> None:
         record = created(store)

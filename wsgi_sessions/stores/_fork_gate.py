@@ -23,29 +23,30 @@ class ForkGate:
 
     def __enter__(self) -> None:
         with self._changed:
-            while self._is_closed:
+            while self._forks:
                 self._changed.wait()
             self._inside += 1
 
     def __exit__(self, *exception: object) -> None:
         with self._changed:
             self._inside -= 1
-            if self._is_closed:
+            if self._forks:
                 self._changed.notify_all()
 
     def _open(self) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._inside = 0
-        self._is_closed = False
+        # How many threads are about to fork: it is closed as long as one is.
+        self._forks = 0
 
     def _before_fork(self) -> None:
         with self._changed:
-            self._is_closed = True
+            self._forks += 1
             self._changed.wait_for(lambda: not self._inside, _PATIENCE_SECONDS)
 
     def _after_fork_in_parent(self) -> None:
         with self._changed:
-            self._is_closed = False
+            self._forks -= 1
             self._changed.notify_all()
 
     def _after_fork_in_child(self) -> None:

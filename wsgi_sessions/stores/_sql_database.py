@@ -21,8 +21,11 @@ from ._sql_statements import Statement, compile_statements
 
 _Result = TypeVar("_Result")
 
-# The servers' numbers for a transaction that was taken back because it and another one waited for each other.
-_DEADLOCK = ("40P01", 1213)
+# The servers' numbers for what was taken back for the sake of another transaction: each waited for the other, or
+# PostgreSQL was told to isolate them more strictly than by default.
+_TAKEN_BACK = ("40P01", "40001", 1213)
+# For an id that is taken: SQLite has a number for a primary key, and one for other unique ones.
+_DUPLICATE = ("23505", 1062, 1555, 2067)
 _MOST_ATTEMPTS = 3
 # PostgreSQL's and MySQL's numbers for a table that does not exist.
 _NO_TABLE = ("42P01", 1146)
@@ -49,8 +52,7 @@ class Database:
         self._while_connecting: AbstractContextManager[None] = nullcontext() if is_sqlite else gate
         self._connections = Connections(self.engine, self._while_connecting, keep=not is_sqlite)
         driver = dialect.loaded_dbapi
-        #: The driver's error of an id that is taken.
-        self.integrity_error: type[Exception] = driver.IntegrityError
+        self._integrity_error: type[Exception] = driver.IntegrityError
         self._errors = (driver.Error, SQLAlchemyError, OSError)
         # In MySQL texts are kept as bytes, the only kind whose comparison minds case, accents and blanks.
         self._is_in_bytes = dialect.name in ("mysql", "mariadb")
@@ -72,7 +74,7 @@ class Database:
 
         Never again after a failure, which may have been a success, unless the server says that it took it back.
         """
-        return _until_no_deadlock(lambda: self._run(action, statement, values, _row_count))
+        return _until_not_taken_back(lambda: self._run(action, statement, values, _row_count))
 
     def read(self, action: str, statement: Statement, values: dict[str, Any]) -> list[Any]:
         """Run a query and return its rows; once more if a dead connection was all that was wrong."""
@@ -82,6 +84,8 @@ class Database:
         except StoreError as error:
             if clock.monotonic() - begun > AT_ONCE_SECONDS or not isinstance(error.__cause__, self._errors):
                 raise
+        # Others may be just as dead, without a sign of it on this host.
+        self.close_idle()
         return self._run(action, statement, values, _rows)
 
     def transact(self, action: str, work: Callable[[Connection], _Result]) -> _Result:
@@ -89,7 +93,7 @@ class Database:
 
         It is done again if the server has taken it back for the sake of another one.
         """
-        return _until_no_deadlock(lambda: self._transact(action, work))
+        return _until_not_taken_back(lambda: self._transact(action, work))
 
     def _transact(self, action: str, work: Callable[[Connection], _Result]) -> _Result:
         try:
@@ -118,7 +122,7 @@ class Database:
                 try:
                     kept.cursor.execute(statement.text, statement.arguments(values))
                     answer = result(kept.cursor)
-                except self.integrity_error:
+                except self._integrity_error:
                     self._connections.give_back(kept)
                     raise
                 except BaseException:
@@ -127,8 +131,6 @@ class Database:
                     raise
                 self._connections.give_back(kept)
                 return answer
-        except self.integrity_error:
-            raise
         except self._errors as error:
             raise self._store_error(action, error) from error
 
@@ -141,6 +143,11 @@ class Database:
         return StoreError(f"{action} failed in {self._name}: {error}")
 
 
+def is_duplicate(error: StoreError) -> bool:
+    """Tell whether a record could not be stored because its id is taken."""
+    return _has_number(error.__cause__, _DUPLICATE)
+
+
 def _row_count(cursor: Any) -> int:
     count: int = cursor.rowcount
     return count
@@ -150,12 +157,12 @@ def _rows(cursor: Any) -> list[Any]:
     return list(cursor.fetchall())
 
 
-def _until_no_deadlock(action: Callable[[], _Result]) -> _Result:
+def _until_not_taken_back(action: Callable[[], _Result]) -> _Result:
     for _ in range(_MOST_ATTEMPTS - 1):
         try:
             return action()
         except StoreError as error:
-            if not _has_number(error.__cause__, _DEADLOCK):
+            if not _has_number(error.__cause__, _TAKEN_BACK):
                 raise
     return action()
 
@@ -163,14 +170,15 @@ def _until_no_deadlock(action: Callable[[], _Result]) -> _Result:
 def _has_number(error: Any, numbers: tuple[str | int, ...]) -> bool:
     """Tell whether a driver's error, or SQLAlchemy's around it, has one of these numbers."""
     cause = getattr(error, "orig", error)
-    told = (getattr(cause, "sqlstate", None), *cause.args[:1])
+    attributes = ("sqlstate", "pgcode", "sqlite_errorcode")
+    told = (*(getattr(cause, name, None) for name in attributes), *cause.args[:1])
     return any(number in told for number in numbers)
 
 
 def record_of(row: Any) -> Record:
     """Return the record of a row of all columns."""
     id, payload, expires, version, owner = row
-    return Record(decoded(id), payload, expires, version, decoded(owner))
+    return Record(decoded(id), bytes(payload), expires, version, decoded(owner))
 
 
 def decoded(text: Any) -> Any:

@@ -79,7 +79,8 @@ def _refuse_missing_driver(url: URL) -> None:
 
 def refuse_memory(url: URL) -> None:
     """Raise ValueError for a SQLite database that no other connection would see."""
-    if url.get_backend_name() == "sqlite" and (url.database or ":memory:") == ":memory:":
+    in_memory = ":memory:" in (url.database or ":memory:") or url.query.get("mode") == "memory"
+    if url.get_backend_name() == "sqlite" and in_memory:
         raise ValueError("SQLStore needs a database that its connections share; in memory use MemoryStore()")
 
 
@@ -90,7 +91,11 @@ def open_engine(source: Engine | URL) -> Engine:
     if source.url.get_backend_name() == "sqlite":
         # Its pool may be one that belongs to a thread, or holds the only connection there is.
         return _bounded_engine(source.url)
-    # Not the application's pool, but one that connects in the same way.
+    return _lent_engine(source, **_OPTIONS)
+
+
+def _lent_engine(source: Engine, **options: Any) -> Engine:
+    """Return an Engine that connects as another one does, beside its pool."""
     lender = source.pool.recreate()
 
     def connect() -> Any:
@@ -99,12 +104,19 @@ def open_engine(source: Engine | URL) -> Engine:
         lent.detach()
         return connection
 
-    return create_engine(source.url, creator=connect, poolclass=NullPool, **_OPTIONS)
+    return create_engine(source.url, creator=connect, poolclass=NullPool, **options)
 
 
 def schema_engine(source: Engine | URL) -> Engine:
-    """Return an Engine without bounds in time, for what an operator does once."""
-    return source if isinstance(source, Engine) else create_engine(source, poolclass=NullPool, hide_parameters=True)
+    """Return an Engine without bounds in time, and with transactions, for what an operator does once."""
+    url = source.url if isinstance(source, Engine) else source
+    if url.get_backend_name() == "sqlite":
+        return open_engine(source)
+    # The application's may be in autocommit.
+    options = {"isolation_level": "READ COMMITTED", "hide_parameters": True}
+    if isinstance(source, Engine):
+        return _lent_engine(source, **options)
+    return create_engine(source, poolclass=NullPool, **options)
 
 
 def _bounded_engine(url: URL) -> Engine:
@@ -135,7 +147,7 @@ def _connect_psycopg(_dialect: Dialect, _record: object, arguments: tuple[Any, .
 @cache
 def _bounded_connection() -> Any:
     """Return a class of connections; made only where there is psycopg."""
-    from psycopg import Connection, Error, OperationalError
+    from psycopg import Connection, Error, OperationalError, capabilities
 
     class BoundedConnection(Connection[Any]):
         """Gives up on a statement that its server does not answer: libpq itself knows no bound."""
@@ -157,9 +169,11 @@ def _bounded_connection() -> Any:
                 return end.value
 
         def _give_up(self) -> NoReturn:
-            # Or the server would carry it out all the same, as soon as nobody is in its way any more.
-            with suppress(Error):
-                self.cancel_safe(timeout=_CANCEL_SECONDS)
+            # Or the server would carry it out all the same, as soon as nobody is in its way any more. Before libpq 17,
+            # which psycopg's binary package has, that takes as long as it takes, and stops all other threads.
+            if capabilities.has_cancel_safe():
+                with suppress(Error):
+                    self.cancel_safe(timeout=_CANCEL_SECONDS)
             self.close()
             raise OperationalError(f"the server did not answer for {_ANSWER_SECONDS:g} seconds")
 

@@ -53,6 +53,8 @@ def _index_name(table: str, column: str) -> str:
 def ddl(table: Table, dialect: Dialect) -> list[str]:
     """Return the statements that make the table and its indexes."""
     made: list[DDLElement] = [CreateTable(table), *map(CreateIndex, _indexes(table))]
+    if table.schema is not None and dialect.name == "postgresql":
+        made.insert(0, CreateSchema(table.schema, if_not_exists=True))
     return [str(statement.compile(dialect=dialect)).strip() for statement in made]
 
 
@@ -94,7 +96,8 @@ def _alone(connection: Connection, table: Table) -> Iterator[None]:
         elif connection.dialect.name in _MYSQL:
             # At most 64 characters. A statement that makes a table commits, so the lock is not the transaction's.
             lock = {"name": f"wsgi_sessions {crc32(name.encode())}"}
-            connection.execute(text("SELECT GET_LOCK(:name, 60)"), lock)
+            if connection.execute(text("SELECT GET_LOCK(:name, 60)"), lock).scalar() != 1:
+                raise TimeoutError("another process has been making the table for a minute")
             try:
                 yield
             finally:

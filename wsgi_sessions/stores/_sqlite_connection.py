@@ -28,11 +28,15 @@ except ImportError:  # a Python that was built without it
 #: The driver's errors; without it there is no store that could raise them.
 Error: type[Exception] = Exception if sqlite3 is None else sqlite3.Error
 IntegrityError: type[Exception] = Exception if sqlite3 is None else sqlite3.IntegrityError
+# What the file says it belongs to: the letters "wsgs".
+_APPLICATION = 0x77736773
 # The form of the table below; a later one gets another number.
 _SCHEMA = 1
+# More, SQLite does not count: milliseconds in 32 bits. Seconds.
+_LONGEST_TIMEOUT = 2_000_000.0
 _TABLE = (
     """
-    CREATE TABLE IF NOT EXISTS session (
+    CREATE TABLE session (
         id TEXT NOT NULL PRIMARY KEY,
         payload BLOB NOT NULL,
         expires INTEGER NOT NULL,
@@ -40,8 +44,9 @@ _TABLE = (
         owner TEXT
     )
     """,
-    "CREATE INDEX IF NOT EXISTS session_expires ON session (expires)",
-    "CREATE INDEX IF NOT EXISTS session_owner ON session (owner) WHERE owner IS NOT NULL",
+    "CREATE INDEX session_expires ON session (expires)",
+    "CREATE INDEX session_owner ON session (owner) WHERE owner IS NOT NULL",
+    f"PRAGMA application_id = {_APPLICATION}",
     f"PRAGMA user_version = {_SCHEMA}",
 )
 # Seconds between two attempts to open a database that another process is just making.
@@ -77,10 +82,15 @@ class HeldConnection:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
-            if error is not None and isinstance(error, Error) and not isinstance(error, IntegrityError):
+            if error is not None and self._is_doubtful(error):
                 self.close()
         finally:
             self.lock.release()
+
+    def _is_doubtful(self, error: BaseException) -> bool:
+        # A signal's handler may have raised in the middle of a transaction.
+        is_in_transaction = self.connection is not None and self.connection.in_transaction
+        return is_in_transaction or (isinstance(error, Error) and not isinstance(error, IntegrityError))
 
     def close(self) -> None:
         """Close the connection if there is one; the next use opens another. Hold the lock."""
@@ -106,7 +116,7 @@ class ThreadConnections:
             raise RuntimeError("this Python was built without sqlite3: use FileStore here")
         self._path = path
         self._synchronous = "FULL" if is_synced else "NORMAL"
-        self._timeout = min(timeout, threading.TIMEOUT_MAX)
+        self._timeout = min(timeout, _LONGEST_TIMEOUT)
         self._local = threading.local()
         self._all: WeakSet[HeldConnection] = WeakSet()
         # Guards the set; whoever holds it may take a connection's lock, never the other way round.
@@ -164,19 +174,24 @@ class ThreadConnections:
                 return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        # In this order: another process may be making them, in one step.
+        has_tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+        is_ours = _belongs_to_us(connection)
+        if has_tables and not is_ours:
+            raise StoreError(f"{self._path} holds the tables of another program: give SQLiteStore a file of its own")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreError(f"{self._path} cannot have a write-ahead log: is it on a network file system?")
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        if not is_ours:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                if not _belongs_to_us(connection):
+                    for statement in _TABLE:
+                        connection.execute(statement)
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
-        if schema == _SCHEMA:
-            return
-        if schema > _SCHEMA:
-            raise StoreError(f"{self._path} was made by a newer version of wsgi_sessions, or by another program")
-        connection.execute("BEGIN IMMEDIATE")
-        with connection:
-            for statement in _TABLE:
-                connection.execute(statement)
+        if schema != _SCHEMA:
+            raise StoreError(f"{self._path} was made by a newer version of wsgi_sessions")
 
     def _before_fork(self) -> None:
         self._lock.acquire()
@@ -208,6 +223,11 @@ class ThreadConnections:
 
 # What a fork that nobody announced has left open: neither to be used nor to be closed in this process.
 _abandoned: list[Any] = []
+
+
+def _belongs_to_us(connection: sqlite3.Connection) -> bool:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    return bool(application == _APPLICATION)
 
 
 def _secure(path: str) -> None:

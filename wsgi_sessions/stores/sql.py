@@ -23,12 +23,14 @@ from ..exceptions import StoreError
 from ..record import Record
 from ._arguments import checked_identifier
 from ._fork_gate import ForkGate
-from ._sql_database import Database, decoded, record_of
+from ._sql_database import Database, decoded, is_duplicate, record_of
 from ._sql_engine import open_engine, parse_url, refuse_memory, schema_engine
 from ._sql_schema import can_skip_locked, create, ddl, make_table
 from .base import SessionStore, close_before_fork, not_live, overtaken, taken
 
 _SCANNED_AT_ONCE = 500
+# A statement has 65,535 parameters at most.
+_DELETED_AT_ONCE = 10_000
 # What a forked process has of its parent's connections: not to be used in it, and not to be said good-bye through.
 _inherited: list[Database] = []
 
@@ -95,15 +97,18 @@ class SQLStore(SessionStore):
         }
         try:
             database.change("create", database.statements.create, values)
-        except database.integrity_error:
-            raise taken(record.id) from None
+        except StoreError as error:
+            if is_duplicate(error):
+                raise taken(record.id) from None
+            raise
 
     def load(self, id: str) -> Record | None:
         """Return the live record or None; see :meth:`SessionStore.load`."""
         database = self._used()
         values = {"of_id": database.text(id), "now": clock.now()}
         for payload, expires, version, owner in database.read("load", database.statements.load, values):
-            return Record(id, payload, expires, version, decoded(owner))
+            # psycopg2, of an Engine, has them as memoryviews.
+            return Record(id, bytes(payload), expires, version, decoded(owner))
         return None
 
     def save(self, record: Record) -> Record:
@@ -131,8 +136,8 @@ class SQLStore(SessionStore):
         values = {"of_id": database.text(id), "of_version": version, "now": now, "new_expires": expires}
         if database.change("touch", database.statements.touch, values):
             return True
-        self._live_version(id, now)
-        return False
+        # MySQL may count what was set to what it was as not changed.
+        return self._live_version(id, now) == version
 
     def delete(self, id: str) -> None:
         """Remove the record if there is one."""
@@ -156,8 +161,9 @@ class SQLStore(SessionStore):
                 ids = connection.execute(expired.with_only_columns(column.id)).scalars().all()
                 expired = self._table.select().where(column.id.in_(ids), column.expires <= clock.now())
             rows = connection.execute(expired.with_for_update(skip_locked=can_skip_locked(connection))).all()
-            if rows:
-                connection.execute(self._table.delete().where(column.id.in_([row.id for row in rows])))
+            for begin in range(0, len(rows), _DELETED_AT_ONCE):
+                ids = [row.id for row in rows[begin : begin + _DELETED_AT_ONCE]]
+                connection.execute(self._table.delete().where(column.id.in_(ids)))
             return list(rows)
 
         rows = self._used().transact("delete_expired", remove)

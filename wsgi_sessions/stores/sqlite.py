@@ -45,8 +45,8 @@ _SCANNED_AT_ONCE = 500
 class SQLiteStore(SessionStore):
     """Keeps records in the table ``session`` of a database file that no other user can read.
 
-    :param path: the file, made at the first use if its directory exists. An existing one must belong to the
-        user that the process runs as, and be closed to everybody else.
+    :param path: the file, made at the first use if its directory exists. It is the store's own: an existing one must
+        have been made by a SQLiteStore, belong to the user that the process runs as, and be closed to everybody else.
     :param durability: ``"process"``: what was stored survives the death of every process. ``"power"``: also
         that of the machine, which takes a synchronisation of the disk for each write.
     :param lock_timeout: how long to wait for other writers before a StoreError.
@@ -124,8 +124,8 @@ class SQLiteStore(SessionStore):
             # Mostly there is nothing to do, and nobody has to be kept from writing to see that.
             if limit < 1 or connection.execute(_HAS_EXPIRED, (now,)).fetchone() is None:
                 return []
-            connection.execute("BEGIN IMMEDIATE")
             with connection:
+                connection.execute("BEGIN IMMEDIATE")
                 rows = connection.execute(_EXPIRED, (now, limit)).fetchall()
                 connection.executemany(_REMOVE, [row[:1] for row in rows])
         return [Record(*row[1:]) for row in rows]
