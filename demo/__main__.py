@@ -19,7 +19,7 @@ from .visitor import NotAsItShouldBe, visit
 
 # Seconds that gunicorn gives requests that are under way, and that we give gunicorn.
 _GRACE = 5
-_PATIENCE = 20
+_PATIENCE = 10
 
 
 def main() -> int:

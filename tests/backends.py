@@ -7,6 +7,7 @@ when a test gets it, and nobody else's.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -84,6 +85,9 @@ def sqlite_by_sqlalchemy() -> Iterator[Open]:
     """A database file that SQLStore uses."""
     with _folder() as folder:
         url = f"sqlite:///{folder / 'sessions.db'}"
+        with closing(sqlite3.connect(folder / "sessions.db")) as connection:
+            # Without a write-ahead log, which stays with the file, crowded writers can wait longer than they are given.
+            connection.execute("PRAGMA journal_mode = WAL")
         SQLStore(url).create_schema()
         yield lambda: SQLStore(url)
 

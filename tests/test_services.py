@@ -215,8 +215,9 @@ class TestSharedServers:
             assert services.shared_servers._STANDARD[kind][0].ask(url, 2)
 
     def test_a_variable_overrides(self, monkeypatch):
+        monkeypatch.setattr(services.shared_servers, "_borrowed", {})
         monkeypatch.setenv("TEST_REDIS_URL", "redis://elsewhere:1/2")
-        assert url_of.__wrapped__("redis") == "redis://elsewhere:1/2"
+        assert url_of.__wrapped__("redis") == services.borrowed("redis") == "redis://elsewhere:1/2"
 
     def test_a_private_one_takes_the_place_of_one_that_does_not_answer(self, monkeypatch):
         monkeypatch.delenv("TEST_REDIS_URL", raising=False)

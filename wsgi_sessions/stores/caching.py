@@ -44,7 +44,7 @@ class CachingStore(SessionStore):
     """Answers loads from a cache, if it can, and leaves everything else to a store.
 
     A write removes the record from the cache, so whoever shares the cache sees it
-    at once. Another process with a cache of its own (``SimpleCache``) may see an old
+    at once, unless the cache fails. Another process with a cache of its own (``SimpleCache``) may see an old
     record for at most ``max_staleness``: also one of a session that was logged out
     meanwhile. It cannot bring that back: saves are decided by the store. A cache that
     fails is a miss; what it holds when it returns is as old as that, at most.
