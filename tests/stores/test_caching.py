@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from wsgi_sessions import CachingStore, MemoryStore, Record, RecordNotFound, StoreError, VersionConflict, clock
 from wsgi_sessions.testing import ReplacedClock
+from wsgi_sessions.testing.parallel import in_processes
 
 HOUR = 3_600_000
 STALENESS = timedelta(seconds=10)
@@ -410,3 +411,10 @@ def test_a_logout_while_the_cache_is_left_alone_is_told_to_it_before_it_is_used_
         assert one.load("another") is None
         assert one.load("id") is None
         assert other.load("id") is None
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_that_it_does_not_have() -> None:
+    """As where a server forks without Python's knowledge."""
+    caching = CachingStore(SimpleCache(), MemoryStore(), max_staleness=STALENESS)
+    with caching._cache._lock:
+        assert in_processes(lambda _index, _start: caching.load("id") is None, 1, 5) == [True]

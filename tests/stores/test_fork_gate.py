@@ -44,9 +44,9 @@ def test_a_fork_waits_until_nobody_is_inside() -> None:
         watch.join()
 
 
-def test_nobody_comes_in_while_a_fork_waits() -> None:
-    gate, notes = ForkGate(), list[str]()
-    gate._before_fork()
+def assert_opened_by_the_end_of_a_fork(gate: ForkGate) -> None:
+    """Have a thread wait at a closed gate, and see it come in when a fork is done, not before."""
+    notes: list[str] = []
 
     def come_in() -> None:
         with gate:
@@ -59,25 +59,20 @@ def test_nobody_comes_in_while_a_fork_waits() -> None:
     gate._after_fork_in_parent()
     thread.join(10)
     assert notes == ["came in"]
+
+
+def test_nobody_comes_in_while_a_fork_waits() -> None:
+    gate = ForkGate()
+    gate._before_fork()
+    assert_opened_by_the_end_of_a_fork(gate)
 
 
 def test_it_stays_closed_until_the_last_of_several_forks_is_done() -> None:
-    gate, notes = ForkGate(), list[str]()
+    gate = ForkGate()
     gate._before_fork()
     gate._before_fork()
     gate._after_fork_in_parent()
-
-    def come_in() -> None:
-        with gate:
-            notes.append("came in")
-
-    thread = threading.Thread(target=come_in)
-    thread.start()
-    services.wait_until(lambda: bool(gate._changed._waiters), "the thread at the gate")  # type: ignore[attr-defined]
-    assert notes == []
-    gate._after_fork_in_parent()
-    thread.join(10)
-    assert notes == ["came in"]
+    assert_opened_by_the_end_of_a_fork(gate)
 
 
 def test_a_fork_does_not_wait_for_ever_and_the_child_finds_the_gate_open(monkeypatch: pytest.MonkeyPatch) -> None:

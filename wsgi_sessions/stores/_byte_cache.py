@@ -111,6 +111,8 @@ class ByteCache:
 
     def _after_fork(self) -> None:
         self._making = threading.Lock()
+        if not self.is_shared:
+            self._lock = threading.Lock()
         if self._make is not None:
             self._is_to_be_made = True
         elif self._is_used and not isinstance(self.given, _SURVIVE_FORK) and type(self.given).__name__ != "ValkeyCache":
