@@ -352,6 +352,7 @@ GLANCES: dict[str, Callable[[Session], Any]] = {
     "str": lambda session: str(session),
     "identity": lambda session: session is None,
     "copy": lambda session: copy.copy(session),
+    "view": Session.view,
 }
 
 

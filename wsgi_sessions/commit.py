@@ -41,8 +41,10 @@ def commit(session: Session, status: int, phase: int = HEAD_SENT) -> CookieChang
     :raises SessionTooLarge: if all of them together are over the limit.
     """
     state = session._state
+    if session._settings.always_save and (state is None or not (state.is_loaded or state.store_failed)):
+        return _keep_alive(session, status, phase)
     if state is None:
-        return _keep_alive(session, status, phase) if session._settings.always_save else None
+        return None
     # Whoever waits for the lock finds the phase changed, and what it would write refused.
     with state.lock:
         change = _commit_loaded(state, status) if state.is_loaded else None
@@ -100,13 +102,15 @@ def commit_late(session: Session, status: int) -> None:
 
 def _keep_alive(session: Session, status: int, phase: int) -> CookieChange | None:
     """Count a request as activity that did not touch its session; an outage is not its business."""
+    before = session._state
     try:
         if status < 500:
             session._load()
             return commit(session, status, phase)
     except StoreError:
         _log.warning("a session could not be kept alive", exc_info=True)
-        del session._state
+        if before is None:
+            del session._state
     session._phase = phase
     return None
 

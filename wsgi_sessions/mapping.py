@@ -163,8 +163,7 @@ class SessionMapping(MutableMapping[str, Any]):
         if state is None:
             if self._phase == HEAD_SENT:
                 _log.warning("a session was first used after the head of its response: Vary could not be sent")
-            # setdefault is atomic: of several threads, all get the state that came first.
-            state = self.__dict__.setdefault("_state", State(self._settings))
+            state = self._mark_accessed()
         with state.lock:
             if not state.is_loaded:
                 try:
@@ -172,6 +171,12 @@ class SessionMapping(MutableMapping[str, Any]):
                 except StoreError:
                     state.store_failed = True
                     raise
+        return state
+
+    def _mark_accessed(self) -> State:
+        """Have the response say that it depends on the session."""
+        # setdefault is atomic: of several threads, all get the state that came first.
+        state: State = self.__dict__.setdefault("_state", State(self._settings))
         return state
 
     def _ask_store(self, action: Callable[[], None]) -> None:

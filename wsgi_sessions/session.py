@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Self
 
 from . import clock
 from .exceptions import SerializationError, StoreError
@@ -29,6 +30,16 @@ class Session(SessionMapping):
     :param settings: what the middleware's sessions have in common.
     :param cookie_header: the request's Cookie header.
     """
+
+    @classmethod
+    def view(cls, session: Session) -> Self:
+        """Return the same session as an object of this class: what a framework's own names are added to.
+
+        The two share all that they know, so whatever is done with one is done with the other.
+        """
+        view = cls.__new__(cls)
+        view.__dict__ = session.__dict__
+        return view
 
     @property
     def id(self) -> str | None:
@@ -182,6 +193,14 @@ class Session(SessionMapping):
             self._begin_writing(state)
             self._refuse_late("a new token")
             state.cycle = True
+
+    def _revert(self) -> None:
+        """Forget what was changed since it was loaded or saved, without asking the store."""
+        if self.is_loaded:
+            state = self._load()
+            with state.lock:
+                self._refuse_frozen()
+                state.revert()
 
     def _expires(self, now: int) -> int:
         state = self._load()

@@ -8,6 +8,8 @@ from .cookies.cookie import SessionCookie
 from .expiry import Expiry
 from .stores.base import SessionStore
 
+#: The most bytes of a stored session unless told otherwise.
+MAX_PAYLOAD = 65536
 _MILLISECOND = timedelta(milliseconds=1)
 
 

@@ -118,17 +118,28 @@ class State:
         :raises StoreError: if the store failed.
         """
         if self.record is not None:
-            was_new, token, token_is_new = self.is_new, self.token, self.token_is_new
             theirs = self.load_theirs()
             if theirs is not None:
-                self.become_new(Standing.NEW)
-                self.adopt(Presented(*theirs, token))
-                self.is_new, self.token_is_new = was_new, token_is_new
+                self._adopt_again(*theirs)
         elif self.ended or self.standing is Standing.CLOSED:
             self.become_new(self.standing)
         else:
             self.become_new(self.standing)
             self.read(cookie_header)
+
+    def revert(self) -> None:
+        """Forget the local changes and take what was loaded or saved last."""
+        if self.record is not None and self.envelope is not None:
+            self._adopt_again(self.record, self.envelope)
+        else:
+            self.become_new(self.standing)
+
+    def _adopt_again(self, record: Record, envelope: Envelope) -> None:
+        """Take a version of the session that it is already."""
+        was_new, token, token_is_new = self.is_new, self.token, self.token_is_new
+        self.become_new(Standing.NEW)
+        self.adopt(Presented(record, envelope, token))
+        self.is_new, self.token_is_new = was_new, token_is_new
 
     def load_theirs(self) -> tuple[Record, Envelope] | None:
         """Return what is stored now, or close the session if it is no longer ours.
