@@ -19,7 +19,8 @@ BIN := $(VENV)/bin
 
 EXTRAS_demo := examples
 EXTRAS_stores := redis,postgresql,mysql,memcached
-EXTRAS_test := test,examples,encrypted,$(EXTRAS_stores)
+EXTRAS_frameworks := flask,pyramid,bottle,django,paste
+EXTRAS_test := test,examples,encrypted,$(EXTRAS_stores),$(EXTRAS_frameworks)
 EXTRAS_bench := benchmark,encrypted,$(EXTRAS_stores)
 
 # Branches, of the package alone, subprocesses included.
