@@ -8,9 +8,10 @@
 #
 # Each needs Python 3.11 or newer with venv, and nothing else: what is missing goes into .venv. The tests of stores
 # also talk to PostgreSQL, MariaDB, Redis and Memcached: to those that run on the standard ports of this machine, or
-# to their own, from the installed programs (Debian: postgresql mariadb-server redis-server memcached). Where neither
-# is there they skip; REQUIRE_SERVICES=1 makes that a failure. TEST_POSTGRESQL_URL, TEST_MARIADB_URL, TEST_REDIS_URL and
-# TEST_MEMCACHED_URL name others.
+# to their own, from the installed programs (Debian: postgresql mariadb-server redis-server memcached). Those of the
+# frameworks also look through a real browser (Debian: chromium chromium-driver). Where nothing of it is there they skip;
+# REQUIRE_SERVICES=1 makes that a failure. TEST_POSTGRESQL_URL, TEST_MARIADB_URL, TEST_REDIS_URL and TEST_MEMCACHED_URL
+# name other servers.
 
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 VENV := .venv

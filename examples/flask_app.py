@@ -1,4 +1,4 @@
-"""Flask: wrap ``app.wsgi_app``, and find the session in the environ of the request.
+"""Flask: WSGISessions makes ``flask.session`` ours.
 
 Run ``python examples/flask_app.py 8000``, then
 ``curl -c jar -b jar -X POST 'http://127.0.0.1:8000/login?user=anna'``.
@@ -7,16 +7,19 @@ Run ``python examples/flask_app.py 8000``, then
 import sys
 from wsgiref.simple_server import make_server
 
-from flask import Flask, request
+from flask import Flask, request, session
 
-from wsgi_sessions import MemoryStore, SessionCookie, SessionMiddleware, get_session
+from wsgi_sessions import MemoryStore, SessionCookie
+from wsgi_sessions.integrations.flask import WSGISessions
 
 app = Flask(__name__)
+# FileStore or a database instead, where the server has several processes.
+# The example speaks plain http; leave the cookie out wherever there is https.
+WSGISessions(app, MemoryStore(), cookie=SessionCookie(secure=False))
 
 
 @app.get("/")
 def index():
-    session = get_session(request.environ)
     # Of two requests at once, mutate counts both.
     visits = session.mutate("visits", lambda visits: visits + 1, default=0)
     return f"Visit number {visits} of {session.owner or 'a guest'}\n"
@@ -24,7 +27,6 @@ def index():
 
 @app.post("/login")
 def login():
-    session = get_session(request.environ)
     session.cycle_id()  # A new cookie: whoever knows the old one does not get in with us.
     session.owner = request.args["user"]  # Check a password first.
     return f"Welcome, {session.owner}\n"
@@ -32,14 +34,10 @@ def login():
 
 @app.post("/logout")
 def logout():
-    get_session(request.environ).flush()
+    session.flush()
     return "Good bye\n"
 
 
-# The example speaks plain http; leave secure out wherever there is https.
-cookie = SessionCookie(secure=False)
-# FileStore or a database instead, where the server has several processes.
-app.wsgi_app = SessionMiddleware(app.wsgi_app, MemoryStore(), cookie=cookie)
 application = app
 
 
