@@ -116,7 +116,11 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
                 raise
             finally:
                 self.end()
-        if not (type(body) is list or self._is_complete(body)) or self.status is None or self.replacement is not None:
+        if (
+            not (type(body) is list or is_complete(body, self.environ))
+            or self.status is None
+            or self.replacement is not None
+        ):
             return _HeldBody(self, body)
         if self.is_sent:
             self.after_body()
@@ -135,21 +139,6 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
             finally:
                 self.end()
         return body
-
-    def _is_complete(self, body: object) -> bool:
-        """Tell whether producing the body can no longer run code of the application.
-
-        Such a body goes through as the very object it is: the server sees its
-        length, or that it is its own ``wsgi.file_wrapper``.
-        """
-        kind = type(body)
-        if kind is list or kind is tuple or hasattr(kind, "__len__"):
-            return True
-        wrapper = self.environ.get("wsgi.file_wrapper")
-        if isinstance(wrapper, type):
-            return isinstance(body, wrapper)
-        # uWSGI's is a function that gives back the file itself, and knows the response by that.
-        return wrapper is not None and kind in _FILES
 
     def _send_head(self) -> None:
         status, headers = self.status, self.headers
@@ -175,6 +164,22 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
         if exc_info is None:
             return self.server_start_response(status, headers)
         return self.server_start_response(status, headers, exc_info)
+
+
+def is_complete(body: object, environ: WSGIEnvironment) -> bool:
+    """Tell whether producing a body can no longer run code of the application.
+
+    Such a body goes through as the very object it is: the server sees its
+    length, or that it is its own ``wsgi.file_wrapper``.
+    """
+    kind = type(body)
+    if kind is list or kind is tuple or hasattr(kind, "__len__"):
+        return True
+    wrapper = environ.get("wsgi.file_wrapper")
+    if isinstance(wrapper, type):
+        return isinstance(body, wrapper)
+    # uWSGI's is a function that gives back the file itself, and knows the response by that.
+    return wrapper is not None and kind in _FILES
 
 
 class _HeldBody:
