@@ -91,9 +91,10 @@ class SessionMiddleware(RequestSessions):
         message = f"SessionMiddleware has no attribute {name!r}"
         app = self.__dict__.get("app")
         if hasattr(app, name):
+            kind = type(app).__name__
             message += (
-                f"; the {type(app).__name__} that it wraps has: keep the two apart, use {name!r} of the application "
-                "itself, and give the wrapped one to the server only"
+                f", but the {kind} inside of it has. Keep two names: app = {kind}(...) for all that is done with the "
+                "application, and application = SessionMiddleware(app, store) for the server alone"
             )
         raise AttributeError(message, name=name, obj=self)
 

@@ -9,7 +9,8 @@ import typing
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from ..buckets import bucket, load_bucket
+from ..buckets import bucket, load_bucket, store_bucket
+from ..exceptions import SerializationError
 
 View = Callable[..., Any]
 
@@ -63,15 +64,22 @@ def inject_bucket(
 
 
 def _check_kind(kind: Any, name: str | None) -> None:
-    """Refuse when a view is decorated what would otherwise fail in the first request."""
-    if inspect.isroutine(kind):
+    """Refuse when a view is decorated what would otherwise fail in a visitor's first or second request."""
+    if inspect.isroutine(kind) or not callable(kind):
         raise TypeError("@with_bucket takes the class of the bucket: write @with_bucket(Guest)")
+    stored: dict[str, Any] = {}
     try:
-        load_bucket({}, kind, name)
+        store_bucket(stored, load_bucket(stored, kind, name), "bucket")
+        load_bucket(stored, kind, "bucket")
     except TypeError as error:
         raise TypeError(
             f"@with_bucket({_named(kind)}): a first visitor's bucket is made without arguments, and stored under "
             f"the name of its class or name='...'; {error}"
+        ) from error
+    except SerializationError as error:
+        raise TypeError(
+            f"@with_bucket({_named(kind)}): what is made for a first visitor could not be read again ({error.reason}); "
+            "a TypedDict needs total=False"
         ) from error
 
 
