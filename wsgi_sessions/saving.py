@@ -42,7 +42,7 @@ def persist(state: State) -> None:
     record = state.record
     if record is None:
         if state.is_worth_storing and _may_be_created(state):
-            _create(state)
+            create(state)
         return
     values = state.values
     if state.is_written or values.watched:
@@ -65,7 +65,13 @@ def _may_be_created(state: State) -> bool:
     return False
 
 
-def _create(state: State) -> None:
+def create(state: State) -> None:
+    """Store a session that has no record, also an empty one.
+
+    :raises StoreError: if it may not have been stored.
+    :raises SerializationError: if a value cannot be stored.
+    :raises SessionTooLarge: if all of them together are over the limit.
+    """
     settings = state.settings
     data = state.values.merged(state.values.changes())
     for _ in range(_CREATE_ATTEMPTS):

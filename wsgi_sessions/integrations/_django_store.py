@@ -1,0 +1,117 @@
+"""The store of a Django project, as its settings name it, and what its sessions have in common."""
+
+from __future__ import annotations
+
+import re
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from ..cookies.cookie import SessionCookie
+from ..settings import MAX_PAYLOAD, Settings
+from ..stores.base import SessionStore
+from ..token import SessionToken
+from .base import read_options
+
+_SETTING = "WSGI_SESSIONS_STORE"
+# As Django's own settings have it; everything else is for read_options() to understand.
+_is_dotted = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+").fullmatch
+# Those of this process, once they are used.
+_made: dict[str, Settings] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class GivenEnd:
+    """The policy of a save whose end Django has worked out, from its settings and from ``set_expiry``.
+
+    :param end: Unix milliseconds.
+    """
+
+    end: int
+    # A save moves the end whatever the difference, and nothing else does.
+    step: ClassVar[int | None] = 0
+    persistent: ClassVar[bool] = True
+
+    def expires(self, now: int) -> int:
+        """Return what was given, in Unix milliseconds."""
+        return self.end
+
+    def tolerates(self, remaining: int) -> bool:
+        """Return False: only a look at the end itself can tell."""
+        return False
+
+    def dump(self) -> list[Any]:
+        """Return nothing: it is not kept with a session."""
+        return []
+
+
+def current_store() -> SessionStore:
+    """Return the store that ``WSGI_SESSIONS_STORE`` names, one for the whole process.
+
+    :raises ImproperlyConfigured: if the setting is missing, or names no store.
+    """
+    return current_settings().store
+
+
+def current_settings() -> Settings:
+    """Return what the core has to know of all sessions of the current store.
+
+    :raises ImproperlyConfigured: if there is none.
+    """
+    made = _made.get(_SETTING)
+    if made is None:
+        # setdefault is atomic: of several threads, all get the store that came first.
+        made = _made.setdefault(_SETTING, _make_settings())
+    return made
+
+
+def settings_until(end: int) -> Settings:
+    """Return the same for a save that makes its session end at that moment, in Unix milliseconds."""
+    found = copy(current_settings())
+    found.expiry = GivenEnd(end)
+    return found
+
+
+class _SessionKey(SessionCookie):
+    """Takes the token out of what Django took out of the cookie."""
+
+    def candidates(self, header: str) -> list[SessionToken]:
+        token = SessionToken.parse(header)
+        return [] if token is None else [token]
+
+
+_BY_KEY = _SessionKey()
+
+
+def _make_settings() -> Settings:
+    return Settings(
+        _make_store(),
+        cookie=_BY_KEY,
+        expiry=GivenEnd(0),
+        max_lifetime=None,
+        always_save=False,
+        max_payload=MAX_PAYLOAD,
+    )
+
+
+def _make_store() -> SessionStore:
+    value = getattr(settings, _SETTING, None)
+    if isinstance(value, str) and _is_dotted(value):
+        value = ":".join(value.rsplit(".", 1))
+    try:
+        return read_options({"store": value})[0]
+    except (ValueError, ImportError) as error:
+        raise ImproperlyConfigured(f"{_SETTING} {str(error).removeprefix('store ')}") from error
+
+
+def _forget_store(*, setting: str, **_: object) -> None:
+    """Let go of the store when a test has overridden the setting."""
+    if setting == _SETTING and _SETTING in _made:
+        _made.pop(_SETTING).store.close()
+
+
+setting_changed.connect(_forget_store)
