@@ -15,7 +15,7 @@ from demo.browser import Browser
 pytestmark = pytest.mark.servers
 
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
-WITH_LOGIN = ["bottle_app", "flask_app", "pyramid_app", "signed"]
+WITH_LOGIN = ["bottle_app", "cherrypy_app", "django_app", "falcon_app", "flask_app", "pyramid_app", "signed"]
 # Only the examples' own log lines: some frameworks use what is deprecated.
 WARNINGS = ("-W", "error::ResourceWarning")
 

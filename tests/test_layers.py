@@ -35,16 +35,17 @@ PLUG_INS = {
 #: Folders whose modules choose a store and a cookie by a configuration, among those that are public.
 CHOOSERS = {"integrations"}
 REQUIRED = {"werkzeug", "itsdangerous", "cachelib", "msgspec"}
+_DJANGO = ("_django_middleware", "_django_session", "_django_store")
 #: Optional clients, each in the module named after it.
 EXTRAS = {
     "cookies/encrypted": {"cryptography"},
     "stores/_memcached": {"pymemcache"},
-    "integrations/flask": {"flask"},
-    "integrations/_flask_config": {"flask"},
+    **{f"integrations/{name}": {"flask"} for name in ("flask", "_flask_config")},
     "integrations/_flask_commands": {"flask", "click"},
     "integrations/bottle": {"bottle"},
-    "integrations/django": {"django", "asgiref"},
+    **{f"integrations/{name}": {"django", "asgiref"} for name in ("django", *_DJANGO)},
     "integrations/pyramid": {"pyramid", "zope"},
+    "integrations/_pyramid_answer": {"pyramid", "pyramid_retry"},
     **{f"stores/{name}": {"redis"} for name in ("redis", "_redis_connections", "_redis_opening", "_redis_server")},
     **{
         f"stores/{name}": {"sqlalchemy"}

@@ -236,7 +236,8 @@ class TestPermanent:
     def test_where_sessions_are_permanent_one_can_be_made_the_browsers(self) -> None:
         site = FlaskSite(config={"SESSION_TYPE": "null", "PERMANENT_SESSION_LIFETIME": 3600})
         client = site.client()
-        assert "Max-Age=3600" in site.set(client, k=1).headers["Set-Cookie"]
+        with ReplacedClock():
+            assert "Max-Age=3600" in site.set(client, k=1).headers["Set-Cookie"]
 
         def handler() -> str:
             assert flask.session.permanent is True
@@ -286,7 +287,8 @@ class TestPermanent:
         from wsgi_sessions import OnInactivity
 
         site = FlaskSite(config={"PERMANENT_SESSION_LIFETIME": 60}, expiry=OnInactivity(timedelta(hours=1)))
-        assert "Max-Age=3600" in site.set(site.client(), k=1).headers["Set-Cookie"]
+        with ReplacedClock():
+            assert "Max-Age=3600" in site.set(site.client(), k=1).headers["Set-Cookie"]
 
 
 class TestClear:

@@ -22,6 +22,7 @@ from wsgi_sessions import CachelibStore, FileStore, MemoryStore, SessionCookie, 
 from wsgi_sessions.integrations.flask import WSGISessions
 from wsgi_sessions.stores.redis import RedisStore
 from wsgi_sessions.stores.sql import SQLStore
+from wsgi_sessions.testing import ReplacedClock
 
 
 def cookie_of(**config: Any) -> SessionCookie:
@@ -212,7 +213,8 @@ class TestStore:
     def test_flask_sessions_sessions_are_permanent_by_default(self) -> None:
         config = {"SESSION_TYPE": "null", "PERMANENT_SESSION_LIFETIME": timedelta(days=1)}
         site = FlaskSite(config=config)
-        assert "Max-Age=86400" in site.set(site.client(), k=1).headers["Set-Cookie"]
+        with ReplacedClock():
+            assert "Max-Age=86400" in site.set(site.client(), k=1).headers["Set-Cookie"]
         site = FlaskSite(config={**config, "SESSION_PERMANENT": False})
         assert "Max-Age" not in site.set(site.client(), k=1).headers["Set-Cookie"]
 
@@ -259,8 +261,6 @@ class TestCommands:
         assert kept in [record.id for record in site.records()]
 
     def test_sweep_deletes_what_has_expired(self) -> None:
-        from wsgi_sessions.testing import ReplacedClock
-
         with ReplacedClock() as clock:
             site = self.site()
             clock.advance(timedelta(weeks=3))
