@@ -1,0 +1,1 @@
+"""A real browser, Chromium without a window, that visits real servers on this machine."""
