@@ -30,6 +30,8 @@ class SessionMapping(MutableMapping[str, Any]):
     #: None until the first use.
     _state: State | None = None
     _phase = OPEN
+    #: An integration has committed it into the headers of a response whose body is there as a whole.
+    _is_committed = False
 
     # Never the environ: it holds the session, and the two would wait for the garbage collector together.
     def __init__(self, settings: Settings, cookie_header: str) -> None:
@@ -86,6 +88,9 @@ class SessionMapping(MutableMapping[str, Any]):
         :raises SerializationError: if the value is not of that type.
         """
         state = self._load()
+        if key not in state.values.data:
+            # Sooner known than by the KeyError.
+            return default
         try:
             if type is None:
                 return state.values[key]

@@ -139,6 +139,23 @@ class RequestSessions:
         change = commit(session, status, FROZEN if body_is_complete else HEAD_SENT)
         return self._with_session(session, environ, headers, change)
 
+    def commit_early(self, session: Session, environ: WSGIEnvironment, status: int, headers: Headers) -> Headers:
+        """Commit before the WSGI middleware would, into a response whose body is there as a whole.
+
+        It will not look at it again, but for what is assigned to it until the response leaves. Parameters, result and
+        errors are those of :meth:`commit`; an outage that is raised here becomes a 503 there.
+        """
+        try:
+            headers = self.commit(session, environ, status, headers, body_is_complete=False)
+        except StoreError:
+            if session._state is not None:
+                session._state.store_failed = True
+            raise
+        if session._state is not None:
+            session._state.is_written = False
+            session._is_committed = True
+        return headers
+
     def commit_replacement(self, session: Session, environ: WSGIEnvironment, headers: Headers) -> Headers:
         """Return the headers of the response that ``error_app`` gave in place of the application's."""
         # What save() or flush() made durable before the failure is announced all the same.

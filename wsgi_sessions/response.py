@@ -54,6 +54,10 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
         """
         raise NotImplementedError
 
+    def is_settled(self) -> bool:
+        """Tell whether the application has said that nothing more will come of it but the body's bytes."""
+        return False
+
     def before_replacement(self, headers: Headers) -> Headers:
         """Return the headers to send with the response of another application. Must not raise."""
         return headers

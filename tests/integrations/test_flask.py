@@ -422,6 +422,57 @@ class TestResponses:
         site.visit(client, lambda: "page")
         assert seen == [1]
 
+    def test_teardown_may_read_what_nobody_else_has_read(self, site: FlaskSite, client: Client) -> None:
+        seen: list[Any] = []
+        site.app.teardown_request(lambda error: seen.append(flask.session.get("k")))
+        site.visit(client, lambda: "page")
+        assert seen == [None]
+
+    def test_teardown_may_write_to_a_session_that_is_stored(self, site: FlaskSite, client: Client) -> None:
+        site.app.teardown_request(lambda error: flask.session.update(torn="down") if "k" in flask.session else None)
+        site.set(client, k=1)
+        site.visit(client, lambda: str(flask.session["k"]))
+        site.app.teardown_request_funcs.clear()
+        assert site.ask(client, dict) == {"k": 1, "torn": "down"}
+
+    def test_a_value_that_cannot_be_stored_is_an_error_of_the_application(
+        self, site: FlaskSite, client: Client
+    ) -> None:
+        site.app.register_error_handler(500, lambda error: (f"ours: {error.original_exception}", 500))
+        site.set(client, k=1)
+
+        def handler() -> str:
+            flask.session["bad"] = [object()]
+            return "page"
+
+        answer = site.visit(client, handler)
+        assert answer.status_code == 500
+        assert "session['bad'][0]" in answer.text
+        assert site.ask(client, dict) == {"k": 1}
+
+    def test_an_iterator_for_a_body_is_not_read_ahead(self, site: FlaskSite, client: Client) -> None:
+        site.set(client, k=1)
+        read: list[int] = []
+
+        def handler() -> flask.Response:
+            flask.session["k"] = 2
+
+            def body() -> Iterator[str]:
+                for number in range(3):
+                    read.append(number)
+                    yield str(number)
+
+            response = flask.Response(body())
+            response.call_on_close(lambda: read.append(-1))
+            return response
+
+        site.handler = handler
+        response = client.get("/", buffered=False)
+        assert read == [0]
+        assert response.text == "012"
+        response.close()
+        assert site.ask(client, lambda session: session["k"]) == 2
+
     def test_a_stream_may_write_until_its_first_chunk(self, site: FlaskSite, client: Client) -> None:
         def handler() -> flask.Response:
             def stream() -> Iterator[str]:
@@ -586,6 +637,21 @@ class TestUnderTheMiddleware:
         assert len(client.get("/").headers.getlist("Set-Cookie")) == 1
         assert client.get("/").text == "2"
         assert store.methods == ["create", "load", "save"]
+
+    def test_the_outer_cookie_counts(self) -> None:
+        """Whoever has begun the session sends it."""
+        store = RecordingStore()
+        app = SessionMiddleware(self.app(store), store, cookie=SessionCookie("id", path="/outer"))
+        assert "Path=/outer" in CheckedClient(app).get("/").headers["Set-Cookie"]
+
+    def test_an_emptied_session_is_ended_there_too(self) -> None:
+        store = RecordingStore()
+        app = self.app()
+        app.add_url_rule("/out", view_func=lambda: str(flask.session.pop("n")))
+        client = CheckedClient(SessionMiddleware(app, store))
+        client.get("/")
+        assert "Max-Age=0" in client.get("/out").headers["Set-Cookie"]
+        assert store.records == []
 
     def test_a_session_of_another_name_stays_apart(self) -> None:
         inner, outer = RecordingStore(), RecordingStore()

@@ -37,6 +37,8 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
         session = getattr(request, "session", None)
         if not isinstance(session, SessionStore):
             return super().process_response(request, response)
+        if not (session.accessed or session.modified or settings.SESSION_SAVE_EVERY_REQUEST):
+            return response
         response = self._answer(session, request, response)
         if response.status_code >= 500:
             _announce_new_key(session, request, response)

@@ -215,13 +215,20 @@ class _Interface(SessionInterface):
     def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
         if not isinstance(session, FlaskSession):
             return
-        if session._state is not None and response.status_code < 500:
+        is_answer = session.is_loaded and response.status_code < 500
+        if is_answer:
             session._end_if_emptied()
-        if session._is_detached and self._sessions is not None:
-            headers = response.headers.to_wsgi_list()
-            environ = flask.request.environ
-            status = response.status_code
-            response.headers[:] = self._sessions.commit(session, environ, status, headers, body_is_complete=True)
+        sessions = self._sessions
+        if sessions is None or session._settings is not sessions._settings:
+            return  # another one has begun it
+        # Flask wraps every body, so the middleware could not tell that one is complete.
+        if session._is_detached or (is_answer and response.is_sequence):
+            before = response.headers.to_wsgi_list()
+            after = sessions.commit_early(session, flask.request.environ, response.status_code, before)
+            if after is not before:
+                response.headers[:] = after
+        if session._is_detached:
+            sessions.end(session)
 
     def regenerate(self, session: FlaskSession) -> None:
         """Give the session a new token, as Flask-Session's method of this name does; see ``cycle_id``."""
