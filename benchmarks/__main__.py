@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import concurrency, engines, memory, millions, requests, servers
+from benchmarks import concurrency, engines, integrations, memory, millions, requests, servers
 from benchmarks.driver import ROUNDS
 from benchmarks.report import Table
 
@@ -20,13 +20,14 @@ SECTIONS = {
     "memory": memory.tables,
     "concurrency": concurrency.tables,
     "engines": engines.tables,
+    "integrations": integrations.tables,
     "millions": millions.tables,
     "servers": servers.tables,
 }
 PACKAGES = (
     *("msgspec", "werkzeug", "itsdangerous", "cryptography", "cachelib", "gunicorn"),
     *("sqlalchemy", "psycopg", "pymysql", "redis", "hiredis", "pymemcache"),
-    *("beaker", "django", "flask", "flask-session", "flask-sqlalchemy", "pyramid", "pyramid_session_redis"),
+    *("beaker", "bottle", "django", "flask", "flask-session", "flask-sqlalchemy", "pyramid", "pyramid_session_redis"),
 )
 
 
