@@ -6,7 +6,7 @@ Run ``python examples/bottle_app.py 8000``, then
 
 import sys
 
-from bottle import Bottle, request
+from bottle import Bottle, html_escape, request
 
 from wsgi_sessions import MemoryStore, SessionCookie
 from wsgi_sessions.integrations.bottle import SessionPlugin
@@ -24,14 +24,14 @@ app.install(SessionPlugin(store, cookie=cookie))
 def index(session):
     # Of two requests at once, mutate counts both.
     visits = session.mutate("visits", lambda visits: visits + 1, default=0)
-    return f"Visit number {visits} of {session.owner or 'a guest'}\n"
+    return f"Visit number {visits} of {html_escape(session.owner or 'a guest')}\n"
 
 
 @app.post("/login")
 def login(session):
     session.cycle_id()  # A new cookie: whoever knows the old one does not get in with us.
     session.owner = request.query["user"]  # Check a password first.
-    return f"Welcome, {session.owner}\n"
+    return f"Welcome, {html_escape(session.owner)}\n"
 
 
 @app.post("/logout")

@@ -5,6 +5,7 @@ Run ``python examples/cherrypy_app.py 8000``, then
 """
 
 import sys
+from html import escape
 from wsgiref.simple_server import make_server
 
 import cherrypy
@@ -22,7 +23,7 @@ class Root:
         session = current_session()
         # Of two requests at once, mutate counts both.
         visits = session.mutate("visits", lambda visits: visits + 1, default=0)
-        return f"Visit number {visits} of {session.owner or 'a guest'}\n"
+        return f"Visit number {visits} of {escape(session.owner or 'a guest')}\n"
 
     @cherrypy.expose
     @cherrypy.tools.allow(methods=["POST"])
@@ -30,7 +31,7 @@ class Root:
         session = current_session()
         session.cycle_id()  # A new cookie: whoever knows the old one does not get in with us.
         session.owner = user  # Check a password first.
-        return f"Welcome, {session.owner}\n"
+        return f"Welcome, {escape(session.owner)}\n"
 
     @cherrypy.expose
     @cherrypy.tools.allow(methods=["POST"])

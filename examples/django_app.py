@@ -5,6 +5,7 @@ Run ``python examples/django_app.py 8000``, then
 """
 
 import sys
+from html import escape
 from wsgiref.simple_server import make_server
 
 from django.conf import settings
@@ -28,7 +29,7 @@ settings.configure(
 
 def index(request):
     visits = request.session["visits"] = request.session.get("visits", 0) + 1
-    return HttpResponse(f"Visit number {visits} of {request.session.get('user', 'a guest')}\n")
+    return HttpResponse(f"Visit number {visits} of {escape(request.session.get('user', 'a guest'))}\n")
 
 
 @require_POST
@@ -36,7 +37,7 @@ def login(request):
     # With django.contrib.auth, its login() and logout() do what these two do, and check a password first.
     request.session.cycle_key()  # A new cookie: whoever knows the old one does not get in with us.
     request.session["user"] = request.GET["user"]
-    return HttpResponse(f"Welcome, {request.session['user']}\n")
+    return HttpResponse(f"Welcome, {escape(request.session['user'])}\n")
 
 
 @require_POST

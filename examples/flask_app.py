@@ -8,6 +8,7 @@ import sys
 from wsgiref.simple_server import make_server
 
 from flask import Flask, request, session
+from markupsafe import escape
 
 from wsgi_sessions import MemoryStore, SessionCookie
 from wsgi_sessions.integrations.flask import WSGISessions
@@ -22,14 +23,14 @@ WSGISessions(app, MemoryStore(), cookie=SessionCookie(secure=False))
 def index():
     # Of two requests at once, mutate counts both.
     visits = session.mutate("visits", lambda visits: visits + 1, default=0)
-    return f"Visit number {visits} of {session.owner or 'a guest'}\n"
+    return f"Visit number {visits} of {escape(session.owner or 'a guest')}\n"
 
 
 @app.post("/login")
 def login():
     session.cycle_id()  # A new cookie: whoever knows the old one does not get in with us.
     session.owner = request.args["user"]  # Check a password first.
-    return f"Welcome, {session.owner}\n"
+    return f"Welcome, {escape(session.owner)}\n"
 
 
 @app.post("/logout")

@@ -40,7 +40,8 @@ _DJANGO = ("_django_middleware", "_django_session", "_django_store")
 EXTRAS = {
     "cookies/encrypted": {"cryptography"},
     "stores/_memcached": {"pymemcache"},
-    **{f"integrations/{name}": {"flask"} for name in ("flask", "_flask_config")},
+    **{f"integrations/{name}": {"flask"} for name in ("flask", "_flask_config", "_flask_interface", "_flask_session")},
+    "integrations/_flask_values": {"markupsafe"},
     "integrations/_flask_commands": {"flask", "click"},
     "integrations/bottle": {"bottle"},
     **{f"integrations/{name}": {"django", "asgiref"} for name in ("django", *_DJANGO)},

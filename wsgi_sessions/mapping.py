@@ -138,6 +138,10 @@ class SessionMapping(MutableMapping[str, Any]):
             self._begin_writing(state)
             return super().setdefault(key, default)
 
+    def copy(self) -> dict[str, Any]:
+        """Return a dict of its keys and values, as ``dict(session)`` does; the values are the session's own."""
+        return dict(self)
+
     def clear(self) -> None:
         """Drop the data and keep the session; :meth:`flush` ends it."""
         state = self._load()

@@ -111,7 +111,8 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
             session._phase = FROZEN if body_is_complete else HEAD_SENT
             return headers
         if session._is_committed:
-            self.middleware.end(session, int(status[:3]) if session._state.is_written else None)
+            state = session._state
+            self.middleware.end(session, int(status[:3]) if state is not None and state.is_written else None)
             return headers
         if not isinstance(headers, list):
             raise TypeError(f"response headers must be a list, not {type(headers).__name__} (PEP 3333)")

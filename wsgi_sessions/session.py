@@ -100,6 +100,8 @@ class Session(SessionMapping):
         state = self._load()
         with state.lock:
             self._begin_writing(state)
+            if _is_same(expiry, state.own_expiry):
+                return
             if state.policy.persistent or (expiry or self._settings.expiry).persistent:
                 self._refuse_late("a new expiry")
             # The same object stands for no change.
@@ -201,6 +203,12 @@ class Session(SessionMapping):
             with state.lock:
                 self._refuse_frozen()
                 state.revert()
+
+    def _begin_again(self) -> None:
+        """Forget also what went wrong, for another attempt at the same request."""
+        self._revert()
+        if self._state is not None:
+            self._state.deleted = self._state.store_failed = self._state.save_failed = False
 
     def _expires(self, now: int) -> int:
         state = self._load()

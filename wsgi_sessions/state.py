@@ -128,8 +128,7 @@ class State:
             self.read(cookie_header)
 
     def revert(self) -> None:
-        """Forget the local changes, and what went wrong with them, and take what was loaded or saved last."""
-        self.deleted = self.store_failed = self.save_failed = False
+        """Forget the local changes and take what was loaded or saved last."""
         if self.record is not None and self.envelope is not None:
             self._adopt_again(self.record, self.envelope)
         else:

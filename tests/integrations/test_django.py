@@ -17,6 +17,7 @@ from typing import Any
 
 import django_site
 import flask
+import harness
 import pytest
 from backends import empty_store
 from django.conf import settings
@@ -45,6 +46,7 @@ from wsgi_sessions import (
     SessionMiddleware,
     SessionStore,
     SessionToken,
+    SessionTooLarge,
     SQLiteStore,
     StoreError,
     clock,
@@ -935,6 +937,54 @@ class TestAsynchronous:
 
 
 @pytest.mark.usefixtures("store")
+class TestSharedExpiry:
+    @pytest.mark.parametrize("value", [300, timedelta(seconds=300)])
+    def test_what_set_expiry_asks_for_holds_for_other_frameworks_too(self, store: RecordingStore, value: Any) -> None:
+        with ReplacedClock():
+            session = Session()
+            session["k"] = 1
+            session.set_expiry(value)
+            session.save()
+            client = WerkzeugClient(SessionMiddleware(harness.page(dict), store, cookie=SessionCookie("sessionid")))
+            client.set_cookie("sessionid", session.session_key)
+            before = [record.expires for record in store.records]
+            assert "'k': 1" in client.get("/").text
+            assert [record.expires for record in store.records] == before
+
+    def test_it_can_be_taken_back(self, store: RecordingStore) -> None:
+        with ReplacedClock():
+            session = Session()
+            session.set_expiry(300)
+            session.save()
+            session.set_expiry(None)
+            session.save()
+            (record,) = store.records
+            assert record.expires - clock.now() == settings.SESSION_COOKIE_AGE * 1000
+
+
+class TestLimits:
+    def test_the_most_bytes_and_the_longest_life_can_be_set(self) -> None:
+        session = Session()
+        session["k"] = "x" * 70_000
+        with pytest.raises(SessionTooLarge):
+            session.save()
+        with override_settings(WSGI_SESSIONS_MAX_PAYLOAD=100_000, WSGI_SESSIONS_MAX_LIFETIME="2 hours"):
+            session = Session()
+            session["k"] = "x" * 70_000
+            session.save()
+            with ReplacedClock() as time:
+                assert again(session)["k"]
+                time.advance(timedelta(hours=3))
+                assert not again(session).load()
+
+    def test_a_wrong_one_is_named(self) -> None:
+        with (
+            override_settings(WSGI_SESSIONS_MAX_PAYLOAD="many"),
+            pytest.raises(ImproperlyConfigured, match="WSGI_SESSIONS_MAX_PAYLOAD"),
+        ):
+            Session().save()
+
+
 class TestContrib:
     """django.contrib's own users of the session."""
 

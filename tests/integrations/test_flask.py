@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import flask
@@ -23,6 +25,29 @@ from wsgi_sessions.integrations.flask import FlaskSession, WSGISessions, with_bu
 from wsgi_sessions.testing import ReplacedClock
 
 DAY = timedelta(days=1)
+
+
+class Color(StrEnum):
+    RED = "red"
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Lazy:
+    def __html__(self) -> str:
+        return "<i>lazy</i>"
+
+
+@dataclass
+class Guest:
+    pageviews: int = 0
 
 
 @pytest.fixture
@@ -101,6 +126,47 @@ class TestSession:
         assert found == value
         assert type(found) is type(value)
 
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            (Color.RED, "red"),
+            (Number.ONE, 1),
+            (Point(1, 2), (1, 2)),
+            (Guest(3), {"pageviews": 3}),
+            (OrderedDict(a=1), {"a": 1}),
+            (Lazy(), Markup("<i>lazy</i>")),
+            ([Color.RED, {"k": Lazy()}], ["red", {"k": Markup("<i>lazy</i>")}]),
+        ],
+    )
+    @pytest.mark.parametrize("streams", [False, True])
+    def test_what_flask_converts_is_converted(
+        self, site: FlaskSite, client: Client, value: Any, expected: Any, streams: bool
+    ) -> None:
+        def handler() -> Any:
+            flask.session["k"] = value
+            return flask.Response(iter(["a", "b"])) if streams else "set"
+
+        assert site.visit(client, handler).status_code == 200
+        found = site.ask(client, lambda session: session["k"])
+        assert found == expected
+        assert type(found) is type(expected)
+
+    def test_it_can_be_copied_as_a_dict_can(self, site: FlaskSite, client: Client) -> None:
+        site.set(client, k=1)
+        assert site.ask(client, lambda session: session.copy()) == {"k": 1}
+
+    def test_an_async_view_uses_it(self) -> None:
+        pytest.importorskip("asgiref")
+        site = FlaskSite()
+
+        async def view() -> str:
+            flask.session["n"] = flask.session.get("n", 0) + 1
+            return str(flask.session["n"])
+
+        site.app.add_url_rule("/async", view_func=view)
+        client = site.client()
+        assert [client.get("/async").text for _ in range(2)] == ["1", "2"]
+
     def test_new_says_whether_a_live_session_was_presented(self, site: FlaskSite, client: Client) -> None:
         assert site.ask(client, lambda session: session.new) is True
         site.set(client, k=1)
@@ -120,11 +186,16 @@ class TestSession:
 
         def handler() -> str:
             flask.session["k"].append(2)
+            return "set"
+
+        site.visit(client, handler)
+
+        def mark() -> str:
             flask.session.modified = True
             assert flask.session.modified is True
             return "set"
 
-        site.visit(client, handler)
+        site.visit(client, mark)
         assert site.ask(client, lambda session: session["k"]) == [1, 2]
 
     def test_modified_false_forgets_the_changes(self, site: FlaskSite, client: Client) -> None:
@@ -274,6 +345,36 @@ class TestPermanent:
             clock.advance(timedelta(minutes=40))
             assert site.ask(client, dict) == {}
 
+    def test_without_refresh_reading_does_not_prolong_what_is_not_permanent_either(self) -> None:
+        site = FlaskSite(config={"SESSION_REFRESH_EACH_REQUEST": False})
+        client = site.client()
+        with ReplacedClock() as clock:
+            site.set(client, k=1)
+            clock.advance(10 * DAY)
+            assert site.ask(client, dict) == {"k": 1}
+            clock.advance(5 * DAY)
+            assert site.ask(client, dict) == {}
+
+    def test_a_stream_may_say_again_that_it_is_permanent(self) -> None:
+        site = FlaskSite()
+        client = site.client()
+
+        def make() -> str:
+            flask.session["k"] = 1
+            flask.session.permanent = True
+            return "made"
+
+        def handler() -> flask.Response:
+            def stream() -> Iterator[str]:
+                yield "first"
+                flask.session.permanent = True
+                yield "second"
+
+            return flask.Response(flask.stream_with_context(stream()))
+
+        site.visit(client, make)
+        assert site.visit(client, handler).text == "firstsecond"
+
     def test_what_is_not_permanent_ends_after_the_lifetime_too(self) -> None:
         """Flask's own cookie is signed with its time."""
         site = FlaskSite(config={"PERMANENT_SESSION_LIFETIME": timedelta(hours=2)})
@@ -292,14 +393,33 @@ class TestPermanent:
 
 
 class TestClear:
-    def test_an_emptied_session_is_ended_and_its_cookie_removed(self, site: FlaskSite, client: Client) -> None:
+    def test_one_whose_last_key_was_removed_stays(self, site: FlaskSite, client: Client) -> None:
         site.set(client, user="anna")
         response = site.visit(client, lambda: str(flask.session.pop("user")))
-        assert "Max-Age=0" in response.headers["Set-Cookie"]
-        assert site.records() == []
-        assert client.get_cookie("id") is None
+        assert "Set-Cookie" not in response.headers
+        assert site.ask(client, dict) == {}
+        assert len(site.records()) == 1
 
-    def test_a_cleared_one_too_whoever_owned_it(self, site: FlaskSite, client: Client) -> None:
+    def test_a_login_is_not_lost_to_a_tab_that_shows_the_last_flash(self, site: FlaskSite, client: Client) -> None:
+        def flash() -> str:
+            flask.flash("please log in")
+            return "said"
+
+        site.visit(client, flash)
+        other = site.client()
+        other.set_cookie("id", client.get_cookie("id").value)
+
+        def login() -> str:
+            assert flask.session["_flashes"]
+            # While the password is being checked.
+            assert site.visit(other, lambda: str(len(flask.get_flashed_messages()))).text == "1"
+            flask.session["user"] = "anna"
+            return "in"
+
+        site.visit(client, login)
+        assert site.ask(client, dict) == {"user": "anna"}
+
+    def test_a_cleared_one_is_ended_whoever_owned_it(self, site: FlaskSite, client: Client) -> None:
         def login() -> str:
             flask.session.owner = "anna"
             flask.session["k"] = 1
@@ -532,11 +652,11 @@ class TestResponses:
         client.set_cookie("id", "A" * 22 + "." + "A" * 22)
         assert site.set(client, k=1).status_code == 503
 
-    def test_also_when_an_emptied_session_cannot_be_ended(self, site: FlaskSite, client: Client) -> None:
+    def test_also_when_a_cleared_session_cannot_be_ended(self, site: FlaskSite, client: Client) -> None:
         site.app.config["PROPAGATE_EXCEPTIONS"] = False
         site.set(client, k=1)
         site.store.fail("delete")
-        response = site.visit(client, lambda: str(flask.session.pop("k")))
+        response = site.visit(client, lambda: str(flask.session.clear()))
         assert response.status_code == 503
         assert "Max-Age=0" not in response.headers.get("Set-Cookie", "")
 
@@ -644,10 +764,10 @@ class TestUnderTheMiddleware:
         app = SessionMiddleware(self.app(store), store, cookie=SessionCookie("id", path="/outer"))
         assert "Path=/outer" in CheckedClient(app).get("/").headers["Set-Cookie"]
 
-    def test_an_emptied_session_is_ended_there_too(self) -> None:
+    def test_a_cleared_session_is_ended_there_too(self) -> None:
         store = RecordingStore()
         app = self.app()
-        app.add_url_rule("/out", view_func=lambda: str(flask.session.pop("n")))
+        app.add_url_rule("/out", view_func=lambda: str(flask.session.clear()))
         client = CheckedClient(SessionMiddleware(app, store))
         client.get("/")
         assert "Max-Age=0" in client.get("/out").headers["Set-Cookie"]
@@ -665,11 +785,42 @@ class TestUnderTheMiddleware:
         with pytest.raises(ValueError, match="different stores"):
             client.get("/")
 
-    def test_without_any_store_the_error_tells_what_is_missing(self) -> None:
+    @pytest.mark.parametrize(
+        "use", [lambda session: session.get("k"), lambda session: "k" in session, lambda session: session.update(k=1)]
+    )
+    def test_without_any_store_whoever_uses_it_is_told_what_is_missing(self, use: Any) -> None:
         app = self.app()
-        app.testing = True
-        with pytest.raises(SessionMissing, match=r"write WSGISessions\(app, store\)"):
-            Client(app).get("/")
+        with app.test_request_context("/"), pytest.raises(SessionMissing, match=r"write WSGISessions\(app, store\)"):
+            use(flask.session)
+
+    def test_without_any_store_what_does_not_use_it_works(self) -> None:
+        app = self.app()
+        app.add_url_rule("/other", view_func=lambda: "other")
+        with app.test_request_context("/"):
+            assert flask.url_for("count") == "/"
+        assert CheckedClient(app).get("/other").text == "other"
+
+    def test_session_transaction_finds_the_middleware_that_was_put_around_by_hand(self) -> None:
+        app = self.app()
+        app.wsgi_app = SessionMiddleware(app.wsgi_app, RecordingStore())
+        client = app.test_client()
+        with client.session_transaction() as session:
+            session["n"] = 41
+        assert client.get("/").text == "42"
+
+    def test_an_application_is_taken_once(self) -> None:
+        app = self.app(RecordingStore())
+        with pytest.raises(ValueError, match="given to WSGISessions before"):
+            WSGISessions(app, RecordingStore())
+
+    def test_flask_is_told_which_cookie_it_is(self) -> None:
+        app = self.app(RecordingStore(), cookie=SessionCookie("mine", same_site="Strict"))
+        interface = app.session_interface
+        assert interface.get_cookie_name(app) == "mine"
+        assert interface.get_cookie_secure(app) is interface.get_cookie_httponly(app) is True
+        assert interface.get_cookie_samesite(app) == "Strict"
+        assert (interface.get_cookie_path(app), interface.get_cookie_domain(app)) == ("/", None)
+        assert interface.get_cookie_partitioned(app) is False
 
     def test_the_view_is_flasks_there_too(self) -> None:
         app = self.app()
@@ -686,11 +837,6 @@ class TestUnderTheMiddleware:
             app.add_url_rule("/", view_func=lambda: str(flask.session.setdefault("n", 1)))
             CheckedClient(app).get("/")
         assert [len(store.records) for store in stores] == [1, 1]
-
-
-@dataclass
-class Guest:
-    pageviews: int = 0
 
 
 class TestWithBucket:

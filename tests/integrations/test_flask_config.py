@@ -40,6 +40,7 @@ class TestCookie:
             ({"SESSION_COOKIE_NAME": "__Host-site"}, SessionCookie("__Host-site")),
             ({"SESSION_COOKIE_DOMAIN": "example.com"}, SessionCookie(domain="example.com")),
             ({"SESSION_COOKIE_DOMAIN": ".example.com"}, SessionCookie(domain="example.com")),
+            ({"SESSION_COOKIE_DOMAIN": False}, SessionCookie()),
             ({"SESSION_COOKIE_PATH": "/shop"}, SessionCookie(path="/shop")),
             ({"APPLICATION_ROOT": "/shop"}, SessionCookie(path="/shop")),
             ({"APPLICATION_ROOT": "/shop", "SESSION_COOKIE_PATH": "/"}, SessionCookie(path="/")),
@@ -200,10 +201,36 @@ class TestStore:
                     connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
         engine.dispose()
 
+    def test_session_type_sqlalchemy_takes_the_bind_and_the_schema(self, tmp_path: Path) -> None:
+        app = flask.Flask("site")
+        app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path}/main.db"
+        app.config["SQLALCHEMY_BINDS"] = {"other": f"sqlite:///{tmp_path}/other.db"}
+        database = SQLAlchemy(app)
+        app.config.update(SESSION_TYPE="sqlalchemy", SESSION_SQLALCHEMY=database, SESSION_SQLALCHEMY_BIND_KEY="other")
+        app.config["SESSION_SQLALCHEMY_SCHEMA"] = "main"
+        WSGISessions(app)
+        store = app.wsgi_app.store  # type: ignore[attr-defined]
+        assert "main.wsgi_session" in " ".join(store.schema_ddl())
+        with closing(store):
+            assert app.test_cli_runner().invoke(args=["sessions", "create-schema"]).exit_code == 0
+        assert (tmp_path / "other.db").stat().st_size > 0
+        assert not (tmp_path / "main.db").exists()
+        with app.app_context():
+            for engine in database.engines.values():
+                engine.dispose()
+
     def test_session_type_sqlalchemy_with_a_url_only(self, postgresql_url: str) -> None:
         assert isinstance(store_of(SESSION_TYPE="sqlalchemy", SQLALCHEMY_DATABASE_URI=postgresql_url), SQLStore)
-        with pytest.raises(ValueError, match="SESSION_SQLALCHEMY"):
-            store_of(SESSION_TYPE="sqlalchemy")
+        for url in (None, "sqlite:///shop.db"):
+            with pytest.raises(ValueError, match="SESSION_SQLALCHEMY"):
+                store_of(SESSION_TYPE="sqlalchemy", SQLALCHEMY_DATABASE_URI=url)
+
+    def test_session_type_null_is_none(self) -> None:
+        app = flask.Flask("site")
+        app.config["SESSION_TYPE"] = "null"
+        before = app.wsgi_app
+        WSGISessions(app)
+        assert app.wsgi_app == before
 
     @pytest.mark.parametrize("kind", ["mongodb", "dynamodb", "nonsense"])
     def test_others_are_refused_with_the_known_ones(self, kind: str) -> None:

@@ -37,10 +37,16 @@ def with_login(**config: Any) -> FlaskSite:
 
     @flask_login.user_logged_in.connect_via(site.app)
     def take_over(_app: flask.Flask, user: User, **_rest: Any) -> None:
+        flask.session.cycle_id()
         flask.session.owner = user.get_id()
 
-    # The signal keeps a weak reference only.
-    site.take_over = take_over  # type: ignore[attr-defined]
+    @flask_login.user_logged_out.connect_via(site.app)
+    def let_go(_app: flask.Flask, **_rest: Any) -> None:
+        flask.session.cycle_id()
+        flask.session.owner = None
+
+    # The signals keep weak references only.
+    site.receivers = (take_over, let_go)  # type: ignore[attr-defined]
 
     @site.app.route("/login", methods=["GET", "POST"])
     def login() -> Any:
@@ -84,6 +90,18 @@ class TestFlaskLogin:
         assert client.get("/me").text == "anna, fresh: True"
         assert site.ask(client, lambda session: session["cart"]) == ["tea"]
         assert [record.owner for record in site.records()] == ["anna"]
+
+    def test_a_stolen_cookie_is_worth_nothing_after_the_logout_nor_after_the_next_login(self) -> None:
+        site = with_login()
+        client, thief = site.client(), site.client()
+        client.post("/login", data={"user": "anna"})
+        thief.set_cookie("id", client.get_cookie("id").value)
+        client.post("/logout")
+        assert [record.owner for record in site.records()] == [None]
+        client.post("/login", data={"user": "anna"})
+        assert client.get("/me").status_code == 200
+        assert thief.get("/me").status_code == 302
+        assert site.ask(thief, lambda session: session.owner) is None
 
     def test_all_sessions_of_a_user_can_be_ended(self) -> None:
         site = with_login()

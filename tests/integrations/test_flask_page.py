@@ -14,7 +14,7 @@ import flask
 import pytest
 import redis
 from docutils import nodes
-from flask_login import user_logged_in
+from flask_login import user_logged_in, user_logged_out
 from flask_site import CheckedClient, FlaskSite
 from test_readme import ROOT, blocks, execute, find, parsed
 
@@ -42,10 +42,11 @@ def test_every_python_block_is_run_by_a_test_below(page: Any) -> None:
     assert [code for code in blocks(page, "python") if not any(text in code for text in texts)] == []
 
 
-def test_a_newcomer_gets_a_login(page: Any, tmp_path: Path) -> None:
+def test_a_newcomer_gets_a_login(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = find(page, "def index():")
-    assert len([line for line in code.splitlines() if line]) <= 20
-    app = execute(code.replace("/var/lib/app", str(tmp_path)), {})["app"]
+    assert len([line for line in code.splitlines() if line]) <= 21
+    monkeypatch.chdir(tmp_path)
+    app = execute(code, {})["app"]
     client = CheckedClient(app)
     with closing(app.wsgi_app.store):
         assert "Log in" in client.get("/").text
@@ -56,6 +57,9 @@ def test_a_newcomer_gets_a_login(page: Any, tmp_path: Path) -> None:
         assert "Log in" in client.get("/").text
         client.set_cookie("id", old)
         assert "Log in" in client.get("/").text
+        client.post("/login", data={"user": "<script>"})
+        assert "<script>" not in client.get("/").text
+        assert client.post("/login", data={"user": ""}).status_code == 302
 
 
 def test_a_factory_is_configured_as_shown(page: Any) -> None:
@@ -70,22 +74,26 @@ def test_a_switch_from_flask_session_is_one_import(page: Any) -> None:
     assert type(app.wsgi_app.store).__name__ == "RedisStore"
 
 
-def test_flask_logins_signal_gives_an_owner(page: Any) -> None:
+def test_flask_logins_signals_give_an_owner_and_new_tokens(page: Any) -> None:
     site = FlaskSite()
-    names = run(page, "user_logged_in.connect_via", app=site.app, user_logged_in=user_logged_in)
+    signals = {"user_logged_in": user_logged_in, "user_logged_out": user_logged_out}
+    names = run(page, "user_logged_in.connect_via", app=site.app, **signals)
     assert callable(names["take_over"])
 
     class User:
         def get_id(self) -> str:
             return "anna"
 
-    def handler() -> str:
-        user_logged_in.send(site.app, user=User())
-        return "sent"
+    def handler(signal: Any) -> Any:
+        return lambda: str(len(signal.send(site.app, user=User())))
 
-    client = site.client()
-    site.visit(client, handler)
-    assert site.ask(client, lambda session: session.owner) == "anna"
+    client, thief = site.client(), site.client()
+    site.set(client, cart=1)
+    for signal, owner in ((user_logged_in, "anna"), (user_logged_in, "anna"), (user_logged_out, None)):
+        thief.set_cookie("id", client.get_cookie("id").value)
+        site.visit(client, handler(signal))
+        assert site.ask(client, lambda session: (session.owner, dict(session))) == (owner, {"cart": 1})
+        assert site.ask(thief, dict) == {}
 
 
 def test_the_bucket_counts(page: Any) -> None:
@@ -102,8 +110,9 @@ def test_the_middleware_may_be_around_it(page: Any) -> None:
     assert CheckedClient(application).get("/").text == "1"
 
 
-def test_the_test_that_is_shown_passes(page: Any, tmp_path: Path) -> None:
-    app = execute(find(page, "def index():").replace("/var/lib/app", str(tmp_path)), {})["app"]
+def test_the_test_that_is_shown_passes(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = execute(find(page, "def index():"), {})["app"]
     with closing(app.wsgi_app.store):
         run(page, "session_transaction() as", app=app)["test_the_page_knows_the_visitor"]()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY as USER_KEY
@@ -13,13 +13,12 @@ from msgspec.structs import replace
 
 from .. import clock, codec
 from ..exceptions import StoreError
-from ..expiry import to_datetime
+from ..expiry import AtDateTime, Expiry, OnInactivity, to_datetime
 from ..presented import Standing
 from ..saving import create
 from ..session import Session
 from ..token import SessionToken
 from ._django_store import current_settings, current_store, settings_until
-
 
 # ``id.secret``, in characters.
 _KEY_LENGTH = 45
@@ -190,11 +189,22 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
     def _prepare(self, core: Session) -> str | None:
         """Tell the session before it is stored when it ends, and whose it is; return its owner if that is new."""
         core._load().settings = settings_until(self._end())
+        core.expiry = self._policy()
         owner = _owner_of(core)
         if owner == _stored_owner_of(core):
             return None
         _set_owner(core, owner)
         return owner
+
+    def _policy(self) -> Expiry | None:
+        """Return what ``set_expiry`` has asked for, for other frameworks that use the same session."""
+        value = self.get("_session_expiry")
+        if type(value) is int and value > 0:
+            # As in Django, where each save begins the time anew.
+            return OnInactivity(timedelta(seconds=value), touch_every=timedelta(0))
+        if value in (None, 0) or type(value) is int:
+            return None
+        return AtDateTime(to_datetime(self._end()))
 
     def _take_key(self, core: Session) -> None:
         token = core._load().token

@@ -17,7 +17,10 @@ from ..stores.base import SessionStore
 from ..token import SessionToken
 from .base import read_options
 
-_SETTING = "WSGI_SESSIONS_STORE"
+_PREFIX = "WSGI_SESSIONS_"
+#: What can be set, as settings with the prefix.
+_OPTIONS = ("store", "max_payload", "max_lifetime")
+_SETTING = _PREFIX + "STORE"
 # As Django's own settings have it; everything else is for read_options() to understand.
 _is_dotted = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+").fullmatch
 # Those of this process, once they are used.
@@ -88,29 +91,31 @@ _BY_KEY = _SessionKey()
 
 
 def _make_settings() -> Settings:
+    store, options = _read_settings()
     return Settings(
-        _make_store(),
+        store,
         cookie=_BY_KEY,
         expiry=GivenEnd(0),
-        max_lifetime=None,
+        max_lifetime=options.get("max_lifetime"),
         always_save=False,
-        max_payload=MAX_PAYLOAD,
+        max_payload=options.get("max_payload", MAX_PAYLOAD),
     )
 
 
-def _make_store() -> SessionStore:
-    value = getattr(settings, _SETTING, None)
-    if isinstance(value, str) and _is_dotted(value):
-        value = ":".join(value.rsplit(".", 1))
+def _read_settings() -> tuple[SessionStore, dict[str, Any]]:
+    given = {name: getattr(settings, _PREFIX + name.upper(), None) for name in _OPTIONS}
+    if isinstance(given["store"], str) and _is_dotted(given["store"]):
+        given["store"] = ":".join(given["store"].rsplit(".", 1))
     try:
-        return read_options({"store": value})[0]
+        return read_options(given)
     except (ValueError, ImportError) as error:
-        raise ImproperlyConfigured(f"{_SETTING} {str(error).removeprefix('store ')}") from error
+        name, _, reason = str(error).partition(" ")
+        raise ImproperlyConfigured(f"{_PREFIX}{name.upper()} {reason}") from error
 
 
 def _forget_store(*, setting: str, **_: object) -> None:
     """Let go of the store when a test has overridden the setting."""
-    if setting == _SETTING and _SETTING in _made:
+    if setting.startswith(_PREFIX) and _SETTING in _made:
         _made.pop(_SETTING).store.close()
 
 

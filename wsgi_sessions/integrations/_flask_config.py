@@ -39,8 +39,9 @@ def cookie_of(app: Flask, signed: bool) -> SessionCookie:
         for name, ours in _COOKIE_ATTRIBUTES.items()
         if name in defaults and config[name] != defaults[name]
     }
-    if attributes.get("domain"):
-        attributes["domain"] = attributes["domain"].lstrip(".")
+    if "domain" in attributes:
+        # False was Flask's word for none.
+        attributes["domain"] = attributes["domain"].lstrip(".") if attributes["domain"] else None
     path = config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"]
     if not signed:
         return SessionCookie(**attributes, path=path)
@@ -154,7 +155,7 @@ def _sqlalchemy(app: Flask) -> SessionStore:
     database = config.get("SESSION_SQLALCHEMY")
     if database is None:
         url = config.get("SQLALCHEMY_DATABASE_URI")
-        if url is None:
+        if url is None or str(url).startswith("sqlite"):  # Flask-SQLAlchemy has a folder of its own for these
             raise ValueError("SESSION_TYPE 'sqlalchemy' needs SESSION_SQLALCHEMY: the SQLAlchemy() of Flask-SQLAlchemy")
         return SQLStore(url, **names)
     if "sqlalchemy" not in app.extensions:

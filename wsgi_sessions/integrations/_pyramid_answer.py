@@ -94,7 +94,7 @@ class Answer:
 
     def _end(self, request: Any) -> None:
         if is_to_be_repeated(request):
-            self._session._revert()
+            self._session._begin_again()
             self._sessions.end(self._session)
             request.environ[_REPEATED] = self._session
             return
@@ -155,7 +155,7 @@ def revert_if_repeated(session: Session, request: Any) -> None:
 
     def revert(request: Any) -> None:
         if is_to_be_repeated(request):
-            session._revert()
+            session._begin_again()
 
     request.add_finished_callback(revert)
 

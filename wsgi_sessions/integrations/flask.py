@@ -7,7 +7,7 @@
     from wsgi_sessions.integrations.flask import WSGISessions
 
     app = Flask(__name__)
-    WSGISessions(app, SQLiteStore("/var/lib/app/sessions.db"))
+    WSGISessions(app, SQLiteStore("sessions.db"))
 
 An application that runs behind a SessionMiddleware already needs only ``WSGISessions(app)``.
 """
@@ -20,109 +20,26 @@ from typing import TYPE_CHECKING, Any
 
 try:
     import flask
-    from flask.sessions import SessionInterface, SessionMixin
     from werkzeug.exceptions import HTTPException
 except ImportError as error:
     raise ImportError("the integration needs Flask: pip install wsgi-sessions[flask]") from error
 
 from ..cookies.cookie import SessionCookie
-from ..exceptions import SessionMissing
 from ..expiry import Expiry
-from ..mapping import OPEN
 from ..middleware import SessionMiddleware
 from ..record import Record
-from ..request_sessions import RequestSessions, get_session
-from ..session import Session
 from ..settings import MAX_PAYLOAD
 from ..stores.base import SessionStore
 from ._buckets import View, inject_bucket
 from ._flask_commands import sessions_commands
-from ._flask_config import browser_session_expiry, checked_store, cookie_of, expiry_of, permanent_expiry, store_of
+from ._flask_config import checked_store, cookie_of, expiry_of, store_of
+from ._flask_interface import Interface
+from ._flask_session import FlaskSession
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-
-class FlaskSession(Session, SessionMixin):
-    """The session as ``flask.session``, with the attributes that Flask documents."""
-
-    # Both are set on the session itself, which outlives its views.
-    _app: flask.Flask
-    #: No middleware will commit it: a test's, or that of a request context without a request.
-    _is_detached = False
-    _is_marked = False
-
-    @property
-    def new(self) -> bool:  # type: ignore[override]  # Flask has an attribute there
-        """Whether the visitor presented no live session."""
-        return self.is_new
-
-    @property
-    def accessed(self) -> bool:
-        """Whether the response may depend on it; then it has ``Vary: Cookie``.
-
-        Flask sets it when ``flask.session`` is touched; nothing is read for that. It cannot be taken back.
-        """
-        return self._state is not None
-
-    @accessed.setter
-    def accessed(self, accessed: bool) -> None:
-        if accessed and self._state is None and self._phase == OPEN:
-            self._mark_accessed()
-
-    @property
-    def modified(self) -> bool:
-        """Whether there is anything to save.
-
-        Changes are noticed, also inside of lists and dictionaries, so nobody has to set it. Set to False it
-        forgets what was changed so far.
-        """
-        return self._is_marked or self.is_modified
-
-    @modified.setter
-    def modified(self, modified: bool) -> None:
-        self._is_marked = bool(modified)
-        if not modified:
-            self._revert()
-
-    @property
-    def permanent(self) -> bool:
-        """Whether it outlives the browser.
-
-        Then it ends PERMANENT_SESSION_LIFETIME after its last use.
-        """
-        return self.expiry.persistent
-
-    @permanent.setter
-    def permanent(self, permanent: bool) -> None:
-        if bool(permanent) == self._settings.expiry.persistent:
-            self.expiry = None  # the default again
-        else:
-            self.expiry = permanent_expiry(self._app) if permanent else browser_session_expiry(self._app)
-
-    @property
-    def sid(self) -> str | None:
-        """The public id, under Flask-Session's name for it. Here it opens no session."""
-        return self.id
-
-    def clear(self) -> None:
-        """Start over, as Flask's applications expect at login and logout.
-
-        What is stored afterwards goes with a new token; if nothing is, the session ends with the response.
-        """
-        super().clear()
-        if self.owner is not None:
-            self.owner = None
-        self.expiry = None  # the default again
-        if self._phase == OPEN:
-            self.cycle_id()
-
-    def _end_if_emptied(self) -> None:
-        """End a session that holds nothing any more, as Flask does; what another request has added stays."""
-        if self.is_loaded and not len(self) and self.owner is None and not self.is_new and self.is_modified:
-            self.save()
-            if not len(self):
-                self.flush()
+__all__ = ["FlaskSession", "WSGISessions", "with_bucket"]
 
 
 class WSGISessions:
@@ -136,7 +53,7 @@ class WSGISessions:
     :param expiry: in place of what ``PERMANENT_SESSION_LIFETIME`` says for sessions that are not permanent.
     :param max_lifetime: as for SessionMiddleware, like all that follow.
     :raises TypeError: if an argument is of a wrong type.
-    :raises ValueError: if a value, or the configuration, makes no sense.
+    :raises ValueError: if a value, or the configuration, makes no sense, or the app was given to one before.
     """
 
     def __init__(
@@ -176,6 +93,8 @@ class WSGISessions:
 
         :param store: for this application, in place of the constructor's.
         """
+        if isinstance(app.session_interface, Interface):
+            raise ValueError("this app has been given to WSGISessions before")
         found = self._store if store is None else store
         found = store_of(app) if found is None else checked_store(found)
         sessions = None
@@ -190,60 +109,7 @@ class WSGISessions:
             )
             app.wsgi_app = sessions  # type: ignore[method-assign]  # as Flask's documentation tells one to
             app.cli.add_command(sessions_commands(found))
-        app.session_interface = _Interface(sessions)
-
-
-class _Interface(SessionInterface):
-    """What Flask calls: shows the session of a request, which the middleware loads and saves."""
-
-    def __init__(self, sessions: RequestSessions | None) -> None:
-        self._sessions = sessions
-
-    def open_session(self, app: flask.Flask, request: flask.Request) -> FlaskSession:
-        sessions = self._sessions
-        if sessions is None:
-            session = _around(request)
-        else:
-            found = sessions.find(request.environ)
-            session = sessions.begin(request.environ) if found is None else found
-            if found is None:
-                session.__dict__["_is_detached"] = True
-        view = FlaskSession.view(session)
-        view._app = app
-        return view
-
-    def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
-        if not isinstance(session, FlaskSession):
-            return
-        is_answer = session.is_loaded and response.status_code < 500
-        if is_answer:
-            session._end_if_emptied()
-        sessions = self._sessions
-        if sessions is None or session._settings is not sessions._settings:
-            return  # another one has begun it
-        # Flask wraps every body, so the middleware could not tell that one is complete.
-        if session._is_detached or (is_answer and response.is_sequence):
-            before = response.headers.to_wsgi_list()
-            after = sessions.commit_early(session, flask.request.environ, response.status_code, before)
-            if after is not before:
-                response.headers[:] = after
-        if session._is_detached:
-            sessions.end(session)
-
-    def regenerate(self, session: FlaskSession) -> None:
-        """Give the session a new token, as Flask-Session's method of this name does; see ``cycle_id``."""
-        session.cycle_id()
-
-
-def _around(request: flask.Request) -> Session:
-    """Return the session of the middleware around an application that has no store of its own."""
-    try:
-        return get_session(request.environ)
-    except SessionMissing:
-        raise SessionMissing(
-            "WSGISessions has no store, and no SessionMiddleware wraps the app: write WSGISessions(app, store), "
-            "or set WSGI_SESSIONS_STORE before"
-        ) from None
+        app.session_interface = Interface(sessions)
 
 
 def with_bucket(kind: type[Any], name: str | None = None, *, parameter: str | None = None) -> Callable[[View], View]:

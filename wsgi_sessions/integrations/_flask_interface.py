@@ -1,0 +1,117 @@
+"""What Flask calls to open and to save the session of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+from flask.sessions import NullSession, SessionInterface, SessionMixin
+
+from ..cookies.cookie import SessionCookie
+from ..exceptions import SerializationError, SessionMissing
+from ..request_sessions import RequestSessions, get_session
+from ._flask_session import FlaskSession
+
+
+class _MissingSession(NullSession):
+    """Stands for a session that nobody has begun: every use tells what is missing."""
+
+    def _fail(self, *arguments: Any, **keywords: Any) -> Any:
+        raise SessionMissing(
+            "WSGISessions has no store, and no SessionMiddleware wraps the app: write WSGISessions(app, store), "
+            "or set WSGI_SESSIONS_STORE before"
+        )
+
+    __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = __len__ = _fail
+    get = pop = popitem = setdefault = update = clear = keys = values = items = copy = _fail
+
+
+class Interface(SessionInterface):
+    """What Flask calls: shows the session of a request, which the middleware loads and saves."""
+
+    null_session_class = _MissingSession
+
+    def __init__(self, sessions: RequestSessions | None) -> None:
+        self._sessions = sessions
+
+    def open_session(self, app: flask.Flask, request: flask.Request) -> FlaskSession | None:
+        environ = request.environ
+        sessions = self._of(app)
+        if sessions is None:
+            try:
+                session = get_session(environ)
+            except SessionMissing:
+                return None
+        else:
+            found = sessions.find(environ)
+            session = sessions.begin(environ) if found is None else found
+            if found is None:
+                session.__dict__["_is_detached"] = True
+        view = FlaskSession.view(session)
+        view._app = app
+        return view
+
+    def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
+        if not isinstance(session, FlaskSession):
+            return
+        is_answer = session.is_loaded and response.status_code < 500
+        if is_answer:
+            session._end_if_cleared()
+        sessions = self._of(app)
+        if sessions is None or session._settings is not sessions._settings:
+            return  # another one has begun it
+        # Flask wraps every body, so the middleware could not tell that one is complete.
+        if session._is_detached or (is_answer and response.is_sequence):
+            self._commit(sessions, session, response)
+        elif is_answer:
+            session._convert()
+        if session._is_detached:
+            sessions.end(session)
+
+    def _of(self, app: flask.Flask) -> RequestSessions | None:
+        """Return what begins sessions, also if the application was wrapped by hand."""
+        wsgi_app: object = app.wsgi_app
+        if self._sessions is None and isinstance(wsgi_app, RequestSessions):
+            return wsgi_app
+        return self._sessions
+
+    def _commit(self, sessions: RequestSessions, session: FlaskSession, response: flask.Response) -> None:
+        before = response.headers.to_wsgi_list()
+        environ, status = flask.request.environ, response.status_code
+        try:
+            after = sessions.commit_early(session, environ, status, before)
+        except SerializationError:
+            if not session._convert():
+                raise
+            after = sessions.commit_early(session, environ, status, before)
+        if after is not before:
+            response.headers[:] = after
+
+    def get_cookie_name(self, app: flask.Flask) -> str:
+        return self._cookie(app).name
+
+    def get_cookie_domain(self, app: flask.Flask) -> str | None:
+        return self._cookie(app).domain
+
+    def get_cookie_path(self, app: flask.Flask) -> str:
+        return self._cookie(app).path
+
+    def get_cookie_httponly(self, app: flask.Flask) -> bool:
+        return self._cookie(app).http_only
+
+    def get_cookie_secure(self, app: flask.Flask) -> bool:
+        return self._cookie(app).secure
+
+    def get_cookie_samesite(self, app: flask.Flask) -> str | None:
+        return self._cookie(app).same_site
+
+    def get_cookie_partitioned(self, app: flask.Flask) -> bool:
+        return self._cookie(app).partitioned
+
+    def _cookie(self, app: flask.Flask) -> SessionCookie:
+        sessions = self._of(app)
+        return SessionCookie() if sessions is None else sessions.cookie
+
+    def regenerate(self, session: FlaskSession) -> None:
+        """Give the session a new token, as Flask-Session's method of this name does; see ``cycle_id``."""
+        session.cycle_id()
