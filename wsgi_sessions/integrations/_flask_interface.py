@@ -35,6 +35,7 @@ class Interface(SessionInterface):
         self._sessions = sessions
 
     def open_session(self, app: flask.Flask, request: flask.Request) -> FlaskSession | None:
+        """Return the session of a request; Flask calls this when it pushes a context."""
         environ = request.environ
         sessions = self._of(app)
         if sessions is None:
@@ -52,6 +53,7 @@ class Interface(SessionInterface):
         return view
 
     def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
+        """Commit the session into a response; Flask calls this after the ``after_request`` functions."""
         if not isinstance(session, FlaskSession):
             return
         is_answer = session.is_loaded and response.status_code < 500
@@ -88,24 +90,31 @@ class Interface(SessionInterface):
             response.headers[:] = after
 
     def get_cookie_name(self, app: flask.Flask) -> str:
+        """Return of the session cookie its name."""
         return self._cookie(app).name
 
     def get_cookie_domain(self, app: flask.Flask) -> str | None:
+        """Return of the session cookie its domain, None for the host alone."""
         return self._cookie(app).domain
 
     def get_cookie_path(self, app: flask.Flask) -> str:
+        """Return of the session cookie its path."""
         return self._cookie(app).path
 
     def get_cookie_httponly(self, app: flask.Flask) -> bool:
+        """Return of the session cookie whether scripts cannot see it."""
         return self._cookie(app).http_only
 
     def get_cookie_secure(self, app: flask.Flask) -> bool:
+        """Return of the session cookie whether it goes over https only."""
         return self._cookie(app).secure
 
     def get_cookie_samesite(self, app: flask.Flask) -> str | None:
+        """Return of the session cookie its SameSite."""
         return self._cookie(app).same_site
 
     def get_cookie_partitioned(self, app: flask.Flask) -> bool:
+        """Return of the session cookie whether it is partitioned."""
         return self._cookie(app).partitioned
 
     def _cookie(self, app: flask.Flask) -> SessionCookie:
