@@ -120,11 +120,8 @@ class HeldResponse(msgspec.Struct, eq=False):  # a Struct because it is made for
                 raise
             finally:
                 self.end()
-        if (
-            not (type(body) is list or is_complete(body, self.environ))
-            or self.status is None
-            or self.replacement is not None
-        ):
+        complete = type(body) is list or self.is_settled() or is_complete(body, self.environ)
+        if not complete or self.status is None or self.replacement is not None:
             return _HeldBody(self, body)
         if self.is_sent:
             self.after_body()

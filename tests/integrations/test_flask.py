@@ -15,7 +15,7 @@ from uuid import UUID
 import flask
 import pytest
 from flask_site import CheckedClient, FlaskSite
-from harness import RecordingStore
+from harness import RecordingStore, make_environ
 from markupsafe import Markup
 from werkzeug.exceptions import Forbidden
 from werkzeug.test import Client
@@ -569,6 +569,20 @@ class TestResponses:
         assert answer.status_code == 500
         assert "session['bad'][0]" in answer.text
         assert site.ask(client, dict) == {"k": 1}
+
+    def test_a_body_that_is_complete_goes_through_as_flask_made_it(self, site: FlaskSite) -> None:
+        """Its session is committed by then, and not looked at again."""
+
+        def handler() -> str:
+            flask.session["k"] = 1
+            return "page"
+
+        site.handler = handler
+        heads: list[Any] = []
+        body: Any = site.app(make_environ(), lambda status, headers, _=None: heads.append(status))
+        assert type(body).__name__ == "ClosingIterator"
+        assert heads == ["200 OK"]
+        body.close()
 
     def test_an_iterator_for_a_body_is_not_read_ahead(self, site: FlaskSite, client: Client) -> None:
         site.set(client, k=1)
