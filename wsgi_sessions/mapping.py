@@ -30,8 +30,8 @@ class SessionMapping(MutableMapping[str, Any]):
     #: None until the first use.
     _state: State | None = None
     _phase = OPEN
-    #: An integration has committed it into the headers of a response whose body is there as a whole.
-    _is_committed = False
+    #: What an integration, which has committed it before the middleware would, found to tell the browser.
+    _committed: tuple[Any] | None = None
 
     # Never the environ: it holds the session, and the two would wait for the garbage collector together.
     def __init__(self, settings: Settings, cookie_header: str) -> None:

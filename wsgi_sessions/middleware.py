@@ -110,18 +110,16 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
         if session._state is None and not session._settings.always_save:
             session._phase = FROZEN if body_is_complete else HEAD_SENT
             return headers
-        if session._is_committed:
-            state = session._state
-            self.middleware.end(session, int(status[:3]) if state is not None and state.is_written else None)
-            return headers
         if not isinstance(headers, list):
             raise TypeError(f"response headers must be a list, not {type(headers).__name__} (PEP 3333)")
+        if session._committed is not None:
+            return self.middleware.announce_early(session, self.environ, int(status[:3]), headers)
         return self.middleware.commit(
             session, self.environ, int(status[:3]), headers, body_is_complete=body_is_complete
         )
 
     def is_settled(self) -> bool:
-        return self.session._is_committed
+        return self.session._committed is not None
 
     def before_replacement(self, headers: Headers) -> Headers:
         return self.middleware.commit_replacement(self.session, self.environ, headers)

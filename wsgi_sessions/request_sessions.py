@@ -139,21 +139,28 @@ class RequestSessions:
         change = commit(session, status, FROZEN if body_is_complete else HEAD_SENT)
         return self._with_session(session, environ, headers, change)
 
-    def commit_early(self, session: Session, environ: WSGIEnvironment, status: int, headers: Headers) -> Headers:
-        """Commit before the WSGI middleware would, into a response whose body is there as a whole.
+    def commit_early(self, session: Session, status: int) -> None:
+        """Store what a session holds before the WSGI middleware would, for a response whose body is there as a whole.
 
-        It will not look at it again, but for what is assigned to it until the response leaves. Parameters, result and
-        errors are those of :meth:`commit`; an outage that is raised here becomes a 503 there.
+        The middleware adds the headers and looks at nothing again but what is assigned until then.
+        Parameters and errors are those of :meth:`commit`; an outage that is raised here becomes a 503 there.
         """
         try:
-            headers = self.commit(session, environ, status, headers, body_is_complete=False)
+            change = commit(session, status, HEAD_SENT)
         except StoreError:
             if session._state is not None:
                 session._state.store_failed = True
             raise
         if session._state is not None:
             session._state.is_written = False
-            session._is_committed = True
+            session._committed = (change,)
+
+    def announce_early(self, session: Session, environ: WSGIEnvironment, status: int, headers: Headers) -> Headers:
+        """Return the headers of a response whose session was committed early, and end it."""
+        assert session._committed is not None
+        assert session._state is not None
+        headers = self._with_session(session, environ, headers, session._committed[0])
+        self.end(session, status if session._state.is_written else None)
         return headers
 
     def commit_replacement(self, session: Session, environ: WSGIEnvironment, headers: Headers) -> Headers:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import flask
 from flask.sessions import NullSession, SessionInterface, SessionMixin
@@ -11,6 +12,8 @@ from ..cookies.cookie import SessionCookie
 from ..exceptions import SerializationError, SessionMissing
 from ..request_sessions import RequestSessions, get_session
 from ._flask_session import FlaskSession
+
+T = TypeVar("T")
 
 
 class _MissingSession(NullSession):
@@ -62,13 +65,13 @@ class Interface(SessionInterface):
         sessions = self._of(app)
         if sessions is None or session._settings is not sessions._settings:
             return  # another one has begun it
-        # Flask wraps every body, so the middleware could not tell that one is complete.
-        if session._is_detached or (is_answer and response.is_sequence):
-            self._commit(sessions, session, response)
+        if session._is_detached:
+            _commit_detached(sessions, session, response)
+        elif is_answer and response.is_sequence:
+            # Flask wraps every body, so the middleware could not tell that this one is complete.
+            _converted(session, lambda: sessions.commit_early(session, response.status_code))
         elif is_answer:
             session._convert()
-        if session._is_detached:
-            sessions.end(session)
 
     def _of(self, app: flask.Flask) -> RequestSessions | None:
         """Return what begins sessions, also if the application was wrapped by hand."""
@@ -76,18 +79,6 @@ class Interface(SessionInterface):
         if self._sessions is None and isinstance(wsgi_app, RequestSessions):
             return wsgi_app
         return self._sessions
-
-    def _commit(self, sessions: RequestSessions, session: FlaskSession, response: flask.Response) -> None:
-        before = response.headers.to_wsgi_list()
-        environ, status = flask.request.environ, response.status_code
-        try:
-            after = sessions.commit_early(session, environ, status, before)
-        except SerializationError:
-            if not session._convert():
-                raise
-            after = sessions.commit_early(session, environ, status, before)
-        if after is not before:
-            response.headers[:] = after
 
     def get_cookie_name(self, app: flask.Flask) -> str:
         """Return of the session cookie its name."""
@@ -124,3 +115,20 @@ class Interface(SessionInterface):
     def regenerate(self, session: FlaskSession) -> None:
         """Give the session a new token, as Flask-Session's method of this name does; see ``cycle_id``."""
         session.cycle_id()
+
+
+def _commit_detached(sessions: RequestSessions, session: FlaskSession, response: flask.Response) -> None:
+    before, environ, status = response.headers.to_wsgi_list(), flask.request.environ, response.status_code
+    response.headers[:] = _converted(
+        session, lambda: sessions.commit(session, environ, status, before, body_is_complete=True)
+    )
+
+
+def _converted(session: FlaskSession, commit: Callable[[], T]) -> T:
+    """Commit; if something cannot be stored that Flask would have converted, convert it before."""
+    try:
+        return commit()
+    except SerializationError:
+        if not session._convert():
+            raise
+        return commit()
