@@ -20,6 +20,8 @@ from ..session import Session
 from ..token import SessionToken
 from ._django_store import current_settings, current_store, settings_until
 
+# Where Django keeps what set_expiry() was given.
+_EXPIRY_KEY = "_session_expiry"
 # ``id.secret``, in characters.
 _KEY_LENGTH = 45
 
@@ -93,16 +95,20 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
         if must_create or self.session_key is None:
             self.create()
             return
-        if core.id is None:
+        state = core._load()
+        if state.record is None:
             raise UpdateError
         owner = self._prepare(core)
-        with self._asking_store():
+        try:
             core.save()
-            if owner is not None and core.id is not None and core.owner != owner:
+            if owner is not None and state.record is not None and state.owner != owner:
                 # Another has saved in between, and with it that there is no owner.
                 core.owner = owner
                 core.save()
-        if core.id is None:
+        except StoreError:
+            self.store_failed = True
+            raise
+        if state.record is None:
             raise UpdateError
         self._take_key(core)
 
@@ -182,38 +188,47 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
     def _opened(self, key: str) -> Session:
         """Return the session that a key opens, or a new one."""
         core = Session(current_settings(), key)
-        with self._asking_store():
+        try:
             core._load()
+        except StoreError:
+            self.store_failed = True
+            raise
         return core
 
     def _prepare(self, core: Session) -> str | None:
         """Tell the session before it is stored when it ends, and whose it is; return its owner if that is new."""
-        core._load().settings = settings_until(self._end())
-        core.expiry = self._policy()
+        state = core._load()
+        asked = core.get(_EXPIRY_KEY)
+        state.settings = settings_until(self._end(asked))
+        if asked is not None or state.own_expiry is not None:
+            core.expiry = self._policy(asked)
         owner = _owner_of(core)
         if owner == _stored_owner_of(core):
             return None
         _set_owner(core, owner)
         return owner
 
-    def _policy(self) -> Expiry | None:
+    def _policy(self, asked: object) -> Expiry | None:
         """Return what ``set_expiry`` has asked for, for other frameworks that use the same session."""
-        value = self.get("_session_expiry")
-        if type(value) is int and value > 0:
+        if type(asked) is int and asked > 0:
             # As in Django, where each save begins the time anew.
-            return OnInactivity(timedelta(seconds=value), touch_every=timedelta(0))
-        if value in (None, 0) or type(value) is int:
+            return OnInactivity(timedelta(seconds=asked), touch_every=timedelta(0))
+        if asked is None or type(asked) is int:
             return None
-        return AtDateTime(to_datetime(self._end()))
+        return AtDateTime(to_datetime(self._end(asked)))
 
     def _take_key(self, core: Session) -> None:
         token = core._load().token
         assert token is not None
         self._session_key = token.value
 
-    def _end(self) -> int:
+    def _end(self, asked: object) -> int:
         """Return when the session ends if it is saved now, in Unix milliseconds."""
-        date: datetime = self.get_expiry_date(modification=to_datetime(clock.now()))
+        now = clock.now()
+        if asked is None:
+            age: int = self.get_session_cookie_age()
+            return max(0, now + age * 1000)
+        date: datetime = self.get_expiry_date(modification=to_datetime(now), expiry=asked)
         return max(0, round(date.timestamp() * 1000))
 
     @contextmanager

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from copy import copy
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import msgspec
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
@@ -27,8 +26,7 @@ _is_dotted = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+").fullmatch
 _made: dict[str, Settings] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class GivenEnd:
+class GivenEnd(msgspec.Struct, frozen=True, gc=False):  # a Struct because every save makes one
     """The policy of a save whose end Django has worked out, from its settings and from ``set_expiry``.
 
     :param end: Unix milliseconds.
@@ -74,8 +72,9 @@ def current_settings() -> Settings:
 
 def settings_until(end: int) -> Settings:
     """Return the same for a save that makes its session end at that moment, in Unix milliseconds."""
-    found = copy(current_settings())
-    found.expiry = GivenEnd(end)
+    # As copy() does it, in a fifth of the time.
+    found = Settings.__new__(Settings)
+    found.__dict__.update(current_settings().__dict__, expiry=GivenEnd(end))
     return found
 
 
