@@ -14,7 +14,7 @@ from .expiry import Expiry, KeptEnd
 from .mapping import FROZEN, HEAD_SENT
 from .presented import Presented, Standing, load_live
 from .record import Record, UnknownSchema
-from .request_sessions import RequestSessions, check_callable, get_session
+from .request_sessions import OUTAGE, RequestSessions, check_callable, get_session
 from .response import Headers, HeldResponse
 from .saving import persist
 from .session import Session
@@ -134,7 +134,7 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
     def instead_of(self, error: Exception) -> WSGIApplication | None:
         if not isinstance(error, StoreError):
             return None
-        _log.error("a request was answered 503: its session could not be read or stored", exc_info=error)
+        _log.error(OUTAGE, exc_info=error)
         return self.middleware.error_app
 
 

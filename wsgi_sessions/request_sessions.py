@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("wsgi_sessions")
 
 _KEY = "wsgi_sessions.session"
-_RETRY_AFTER_SECONDS = 5
+#: Seconds after which a visitor may come back whose session could not be read or stored.
+RETRY_AFTER = 5
+#: What is logged then.
+OUTAGE = "a request was answered 503: its session could not be read or stored"
 
 
 class RequestSessions:
@@ -83,7 +86,7 @@ class RequestSessions:
         )
         #: Answers instead of a request whose session could not be read or stored.
         self.error_app: WSGIApplication = (
-            ServiceUnavailable(retry_after=_RETRY_AFTER_SECONDS) if error_app is None else error_app
+            ServiceUnavailable(retry_after=RETRY_AFTER) if error_app is None else error_app
         )
         self._sweeper = None if sweep_every is None else Sweeper(store, sweep_every, on_deleted=on_deleted)
         self._named_key = f"{_KEY}.{self.cookie.name}"

@@ -11,14 +11,13 @@ from django.http import HttpResponse
 from django.utils.cache import patch_vary_headers
 
 from ..exceptions import StoreError
+from ..request_sessions import OUTAGE, RETRY_AFTER
 from ._django_session import SessionStore
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
 _log = logging.getLogger("wsgi_sessions")
-
-_RETRY_AFTER_SECONDS = 5
 
 
 class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # Django has no types
@@ -46,7 +45,7 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
 
     def service_unavailable(self) -> HttpResponse:
         """Return the response to a request whose session could not be read or stored: override it for a page."""
-        headers = {"Retry-After": _RETRY_AFTER_SECONDS}
+        headers = {"Retry-After": RETRY_AFTER}
         return HttpResponse("Service Unavailable", status=503, content_type="text/plain", headers=headers)
 
     def _answer(self, session: SessionStore, request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -74,7 +73,7 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
         return response
 
     def _unavailable(self, error: Exception) -> HttpResponse:
-        _log.error("a request was answered 503: its session could not be read or stored", exc_info=error)
+        _log.error(OUTAGE, exc_info=error)
         return self.service_unavailable()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from asgiref.sync import sync_to_async
@@ -75,8 +75,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
             core.update(data)
             state = core._load()
         self._prepare(core)
-        with self._asking_store():
-            create(state)
+        self._ask_store(lambda: create(state))
         self._session_cache, self.is_superseded = core, False
         self._take_key(core)
         self.modified = True
@@ -99,15 +98,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
         if state.record is None:
             raise UpdateError
         owner = self._prepare(core)
-        try:
-            core.save()
-            if owner is not None and state.record is not None and state.owner != owner:
-                # Another has saved in between, and with it that there is no owner.
-                core.owner = owner
-                core.save()
-        except StoreError:
-            self.store_failed = True
-            raise
+        self._ask_store(core.save)
+        if owner is not None and state.record is not None and state.owner != owner:
+            # Another has saved in between, and with it that there is no owner.
+            core.owner = owner
+            self._ask_store(core.save)
         if state.record is None:
             raise UpdateError
         self._take_key(core)
@@ -120,8 +115,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
         is_own = key == self.session_key and hasattr(self, "_session_cache")
         core = self._session_cache if is_own else self._opened(key)
         if core.id is not None:
-            with self._asking_store():
-                core.delete()
+            self._ask_store(core.delete)
 
     def flush(self) -> None:
         """End the session now and start over without a key."""
@@ -188,11 +182,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
     def _opened(self, key: str) -> Session:
         """Return the session that a key opens, or a new one."""
         core = Session(current_settings(), key)
-        try:
-            core._load()
-        except StoreError:
-            self.store_failed = True
-            raise
+        self._ask_store(core._load)
         return core
 
     def _prepare(self, core: Session) -> str | None:
@@ -231,10 +221,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
         date: datetime = self.get_expiry_date(modification=to_datetime(now), expiry=asked)
         return max(0, round(date.timestamp() * 1000))
 
-    @contextmanager
-    def _asking_store(self) -> Iterator[None]:
+    def _ask_store(self, action: Callable[[], object]) -> None:
+        # Not a context manager, which would take as long as a read of one key.
         try:
-            yield
+            action()
         except StoreError:
             self.store_failed = True
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from flask import Flask
 
@@ -72,13 +71,9 @@ def browser_session_expiry(app: Flask) -> OnSessionEnd:
     Flask accepts no cookie that is older than PERMANENT_SESSION_LIFETIME, whatever the browser still keeps.
     """
     lifetime = app.permanent_session_lifetime
-    if lifetime == _as_timedelta(Flask.default_config["PERMANENT_SESSION_LIFETIME"]):
+    if lifetime == Flask.default_config["PERMANENT_SESSION_LIFETIME"]:
         lifetime = OnSessionEnd().ttl
     return OnSessionEnd(lifetime) if _refreshes(app) else OnSessionEnd(lifetime, touch_every=None)
-
-
-def _as_timedelta(value: timedelta | int) -> timedelta:
-    return value if isinstance(value, timedelta) else timedelta(seconds=value)
 
 
 def _refreshes(app: Flask) -> bool:

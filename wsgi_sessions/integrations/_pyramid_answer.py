@@ -17,7 +17,7 @@ except ImportError:  # then nothing is repeated
 
 from ..exceptions import HeadersSent, StoreError
 from ..mapping import OPEN
-from ..request_sessions import RequestSessions
+from ..request_sessions import OUTAGE, RequestSessions
 from ..response import is_complete
 from ..session import Session
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("wsgi_sessions")
 
-#: What is logged when the store failed.
-OUTAGE = "a request was answered 503: its session could not be read or stored"
 # Where pyramid_retry counts.
 _ATTEMPT = "retry.attempt"
 # The session of an attempt that failed, until the next attempt uses it.

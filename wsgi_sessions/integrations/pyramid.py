@@ -23,11 +23,11 @@ except ImportError as error:
     raise ImportError("the integration needs Pyramid: pip install wsgi-sessions[pyramid]") from error
 
 from ..exceptions import SessionMissing, StoreError
-from ..request_sessions import RequestSessions, get_session
+from ..request_sessions import OUTAGE, RequestSessions, get_session
 from ..session import Session
 from ..state import State
 from ._buckets import View, inject_bucket
-from ._pyramid_answer import OUTAGE, Answer, is_to_be_repeated, refuse_late, revert_if_repeated, session_of_last_attempt
+from ._pyramid_answer import Answer, is_to_be_repeated, refuse_late, revert_if_repeated, session_of_last_attempt
 from .base import read_options
 
 _log = logging.getLogger("wsgi_sessions")
