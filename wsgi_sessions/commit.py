@@ -71,7 +71,8 @@ def _check_announcement(state: State) -> None:
     try:
         state.load_theirs()
     except StoreError:
-        state.announce = False
+        # One that was just taken over opens nothing by its old cookie any more: without ours it would be lost.
+        state.announce = state.is_taken_over
 
 
 def _persist(state: State) -> None:

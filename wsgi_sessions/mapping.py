@@ -176,7 +176,7 @@ class SessionMapping(MutableMapping[str, Any]):
         with state.lock:
             if not state.is_loaded:
                 try:
-                    state.read(self._cookie_header)
+                    state.read(self._cookie_header, may_send_cookies=self._phase == OPEN)
                 except StoreError:
                     state.store_failed = True
                     raise

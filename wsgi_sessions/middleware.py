@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .cookies.cookie import SessionCookie
 from .exceptions import RecordNotFound, StoreError
 from .expiry import Expiry, KeptEnd
+from .legacy import LegacySource
 from .mapping import FROZEN, HEAD_SENT
 from .presented import Presented, Standing, load_live
 from .record import Record, UnknownSchema
@@ -48,6 +49,8 @@ class SessionMiddleware(RequestSessions):
         read or stored; the default says 503 with Retry-After.
     :param sweep_every: delete expired records this often, from a thread in each process.
     :param on_deleted: called in that thread with each batch of deleted records.
+    :param legacy: other libraries whose sessions are taken over as their visitors come; see ``docs/migrating.rst``.
+    :param retire: what becomes of theirs: ``"delete"``, or ``"keep"`` as long as they may be put back into service.
     :raises TypeError: if an argument is of a wrong type.
     :raises ValueError: if a limit is not positive, or ``on_deleted`` has no ``sweep_every``.
     """
@@ -65,6 +68,8 @@ class SessionMiddleware(RequestSessions):
         error_app: WSGIApplication | None = None,
         sweep_every: timedelta | None = None,
         on_deleted: Callable[[list[Record]], object] | None = None,
+        legacy: Sequence[LegacySource] = (),
+        retire: str = "delete",
     ) -> None:
         check_callable("app", app, "a WSGI application")
         self.app = app
@@ -78,6 +83,8 @@ class SessionMiddleware(RequestSessions):
             error_app=error_app,
             sweep_every=sweep_every,
             on_deleted=on_deleted,
+            legacy=legacy,
+            retire=retire,
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .exceptions import RecordExists, StoreError
+from .notes import NOTES
 from .stores.base import SessionStore
 
 # How often a user may log in while being logged out everywhere, before that is taken for a store that deletes nothing.
@@ -56,11 +57,13 @@ def revoke(store: SessionStore, owner: str, keep: str | None = None) -> int:
 
 
 def statistics(store: SessionStore) -> Statistics:
-    """Count what a store holds; looks at every record."""
+    """Count the sessions that a store holds; looks at every record."""
     sessions = owned = payload_bytes = largest = 0
     owners: set[str] = set()
     first = last = None
     for record in store.scan():
+        if record.id.startswith(NOTES):
+            continue
         sessions += 1
         if record.owner is not None:
             owned += 1

@@ -36,36 +36,54 @@ class Standing(enum.Enum):
 
 
 class Presented(msgspec.Struct, frozen=True, gc=False):
-    """The live session that a request presented, all None if there was none."""
+    """The live session that a request presented, all None if there was none.
+
+    :param is_taken_over: it came by the cookie of another library, so the browser does not have ours yet.
+    :param removals: the Set-Cookie headers that remove that cookie, once ours is sent.
+    """
 
     record: Record | None = None
     envelope: Envelope | None = None
     token: SessionToken | None = None
     standing: Standing = Standing.NEW
+    is_taken_over: bool = False
+    removals: tuple[tuple[str, str], ...] = ()
 
 
 _NOTHING = Presented()
+# Told apart by identity only: a session of another library would not settle it.
+_AMBIGUOUS = Presented()
 
 
-def find_presented(settings: Settings, cookie_header: str) -> Presented:
+def find_presented(settings: Settings, cookie_header: str, *, may_send_cookies: bool = True) -> Presented:
     """Return the session that a request presents.
 
+    :param may_send_cookies: without one of ours, a session of another library cannot be taken over.
     :raises StoreError: if the store cannot tell.
     """
     if settings.cookie is None:
         return _NOTHING
     tokens = settings.cookie.candidates(cookie_header)
-    if len(tokens) == 1:
-        return _verify(settings, tokens[0])
+    presented = verify(settings, tokens[0]) if len(tokens) == 1 else _choose(settings, tokens)
+    if settings.takeover is None or presented is _AMBIGUOUS or presented.record is not None:
+        return presented
+    if presented.standing is not Standing.NEW:
+        return presented
+    found: Presented | None = settings.takeover.find(settings, cookie_header) if may_send_cookies else None
+    return found or presented
+
+
+def _choose(settings: Settings, tokens: list[SessionToken]) -> Presented:
+    """Return the one live session that several tokens open, if it is one."""
     if not tokens:
         return _NOTHING
-    found = [_verify(settings, token) for token in tokens]
+    found = [verify(settings, token) for token in tokens]
     live = [presented for presented in found if presented.record is not None]
     if len(live) == 1:
         return live[0]
     if live:
         _log.warning("several cookies open different live sessions; none is used")
-        return _NOTHING
+        return _AMBIGUOUS
     return max(found, key=lambda presented: presented.standing.value)
 
 
@@ -88,7 +106,11 @@ def load_live(settings: Settings, id: str) -> tuple[Record, Envelope] | None:
     return record, envelope
 
 
-def _verify(settings: Settings, token: SessionToken) -> Presented:
+def verify(settings: Settings, token: SessionToken) -> Presented:
+    """Return the live session that a token opens, or what one without it may become.
+
+    :raises StoreError: if the store cannot tell.
+    """
     try:
         found = load_live(settings, token.id)
     except UnknownSchema as error:

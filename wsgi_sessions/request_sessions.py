@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from .cookies.cookie import SessionCookie
 from .exceptions import SessionMissing, StoreError
 from .expiry import Expiry, OnSessionEnd
 from .headers import forbid_storing, set_cookie, vary_by_cookie
+from .legacy import LegacySource
 from .mapping import FROZEN, HEAD_SENT
 from .record import Record
 from .response import Headers
@@ -21,6 +22,7 @@ from .session import Session
 from .settings import MAX_PAYLOAD, Settings
 from .stores.base import SessionStore, renew_after_fork
 from .sweeper import Sweeper
+from .takeover import Takeover
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -50,6 +52,8 @@ class RequestSessions:
         read or stored; the default says 503 with Retry-After.
     :param sweep_every: delete expired records this often, from a thread in each process.
     :param on_deleted: called in that thread with each batch of deleted records.
+    :param legacy: other libraries whose sessions are taken over as their visitors come; see ``docs/migrating.rst``.
+    :param retire: what becomes of theirs: ``"delete"``, or ``"keep"`` as long as they may be put back into service.
     :raises TypeError: if an argument is of a wrong type.
     :raises ValueError: if a limit is not positive, or ``on_deleted`` has no ``sweep_every``.
     """
@@ -66,6 +70,8 @@ class RequestSessions:
         error_app: WSGIApplication | None = None,
         sweep_every: timedelta | None = None,
         on_deleted: Callable[[list[Record]], object] | None = None,
+        legacy: Sequence[LegacySource] = (),
+        retire: str = "delete",
     ) -> None:
         if error_app is not None:
             check_callable("error_app", error_app, "a WSGI application")
@@ -76,6 +82,9 @@ class RequestSessions:
         if not isinstance(always_save, bool):
             raise TypeError(f"always_save must be True or False, not {type(always_save).__name__}")
         self.cookie = SessionCookie() if cookie is None else cookie
+        self._takeover = Takeover(legacy, retire) if legacy else None
+        if self._takeover is not None:
+            self._takeover.check_cookie(self.cookie)
         self._settings = Settings(
             store,
             cookie=self.cookie,
@@ -83,6 +92,7 @@ class RequestSessions:
             max_lifetime=max_lifetime,
             always_save=always_save,
             max_payload=max_payload,
+            takeover=self._takeover,
         )
         #: Answers instead of a request whose session could not be read or stored.
         self.error_app: WSGIApplication = (
@@ -93,6 +103,11 @@ class RequestSessions:
         self._is_started = False
         self._has_warned_of_http = False
         renew_after_fork(self)
+
+    @property
+    def legacy_counts(self) -> dict[tuple[str, str], int]:
+        """How many legacy sessions this process has taken over, and why it has not others, by system and reason."""
+        return {} if self._takeover is None else dict(self._takeover.counts)
 
     @property
     def store(self) -> SessionStore:
@@ -217,7 +232,8 @@ class RequestSessions:
         if change is None:
             return headers
         cookie_header = self._cookie_header(change, environ.get("wsgi.url_scheme", "http"))
-        return forbid_storing(set_cookie(headers, self.cookie.name, cookie_header))
+        headers = forbid_storing(set_cookie(headers, self.cookie.name, cookie_header))
+        return [*headers, *session._state.removals] if session._state.removals else headers
 
     def _cookie_header(self, change: CookieChange, scheme: str) -> tuple[str, str]:
         if self.cookie.secure and scheme == "http" and not self._has_warned_of_http:

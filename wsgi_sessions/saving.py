@@ -50,6 +50,9 @@ def persist(state: State) -> None:
         if changed or values.removed or state.has_new_terms:
             _save(state, changed)
             return
+    if state.is_taken_over:
+        # Its end is the one that it had; from the next request on it moves by our rules.
+        return
     expires = state.expires(clock.now(), only_read=True)
     if expires != record.expires:
         _touch(state, record, expires)

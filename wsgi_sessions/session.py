@@ -8,7 +8,7 @@ from typing import Self
 from . import clock
 from .exceptions import SerializationError, StoreError
 from .expiry import Expiry, to_datetime
-from .mapping import SessionMapping
+from .mapping import OPEN, SessionMapping
 from .saving import persist
 from .settings import check_expiry
 
@@ -169,14 +169,15 @@ class Session(SessionMapping):
         state = self._load()
         with state.lock:
             self._refuse_frozen()
-            self._ask_store(lambda: state.read_again(self._cookie_header))
+            may_send_cookies = self._phase == OPEN
+            self._ask_store(lambda: state.read_again(self._cookie_header, may_send_cookies=may_send_cookies))
 
     def flush(self) -> None:
         """End it now and start over, empty and under a new id: call this at logout."""
         state = self._load()
         with state.lock:
             self._refuse_frozen()
-            self._ask_store(state.end)
+            self._ask_store(lambda: state.end(self._cookie_header))
 
     def delete(self) -> None:
         """End it now; writing to it afterwards raises SessionDeleted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any, Protocol
 
 from .cookies.cookie import SessionCookie
 from .expiry import Expiry
@@ -11,6 +12,16 @@ from .stores.base import SessionStore
 #: The most bytes of a stored session unless told otherwise.
 MAX_PAYLOAD = 65536
 _MILLISECOND = timedelta(milliseconds=1)
+
+
+class LegacyFinder(Protocol):
+    """Finds the sessions of other libraries: a Takeover."""
+
+    def find(self, settings: Settings, cookie_header: str) -> Any:
+        """Return what a request presents of them, as one of ours; None for nothing."""
+
+    def forget(self, settings: Settings, cookie_header: str) -> None:
+        """Note that what a request presents of them has ended with its own session of ours."""
 
 
 class Settings:
@@ -22,6 +33,7 @@ class Settings:
     :param max_lifetime: caps every policy, from the session's creation.
     :param always_save: every request counts as activity, also one that does not touch its session.
     :param max_payload: the most bytes that a stored session may have.
+    :param takeover: finds the sessions of other libraries; None where there are none.
     :raises TypeError: if an argument is of a wrong type.
     :raises ValueError: if a limit is not positive.
     """
@@ -35,6 +47,7 @@ class Settings:
         max_lifetime: timedelta | None,
         always_save: bool,
         max_payload: int,
+        takeover: LegacyFinder | None = None,
     ) -> None:
         _check_collaborators(store, cookie, expiry)
         _check_limits(max_lifetime, max_payload)
@@ -45,6 +58,7 @@ class Settings:
         self.max_lifetime = None if max_lifetime is None else max_lifetime // _MILLISECOND
         self.always_save = bool(always_save)
         self.max_payload = max_payload
+        self.takeover = takeover
 
 
 def _check_collaborators(store: object, cookie: object, expiry: object) -> None:

@@ -60,19 +60,28 @@ class State:
     stored_expiry: Expiry | None = None
     #: A new token was asked for.
     cycle = False
+    #: It came by the cookie of another library in this request.
+    is_taken_over = False
+    #: What goes with the next cookie: the Set-Cookie headers that remove that library's.
+    removals: tuple[tuple[str, str], ...] = ()
     is_new = True
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lock = RLock()
 
-    def read(self, cookie_header: str) -> None:
+    def read(self, cookie_header: str, *, may_send_cookies: bool = True) -> None:
         """Become what a request presents; only for a state that is new itself, or was made so again.
 
+        :param may_send_cookies: the head of the response has not left.
         :raises StoreError: if the store cannot tell; asking again asks it again.
         """
-        self.adopt(find_presented(self.settings, cookie_header))
+        presented = find_presented(self.settings, cookie_header, may_send_cookies=may_send_cookies)
+        self.adopt(presented)
         self.presented = self.record is not None
+        self.removals = presented.removals
+        if presented.is_taken_over:
+            self.announce = self.is_taken_over = True
 
     def adopt(self, presented: Presented) -> None:
         """Become what a request presented: a live session without any change to it, or a new one.
@@ -112,9 +121,10 @@ class State:
         self.envelope = envelope
         self.stored_expiry = None if envelope.expiry is None else load_expiry(envelope.expiry)
 
-    def read_again(self, cookie_header: str) -> None:
+    def read_again(self, cookie_header: str, *, may_send_cookies: bool = True) -> None:
         """Forget the local changes and take what is stored now.
 
+        :param may_send_cookies: the head of the response has not left.
         :raises StoreError: if the store failed.
         """
         if self.record is not None:
@@ -125,7 +135,7 @@ class State:
             self.become_new(self.standing)
         else:
             self.become_new(self.standing)
-            self.read(cookie_header)
+            self.read(cookie_header, may_send_cookies=may_send_cookies)
 
     def revert(self) -> None:
         """Forget the local changes and take what was loaded or saved last."""
@@ -167,15 +177,18 @@ class State:
         self.presented = False
         self.become_new(Standing.CLOSED)
 
-    def end(self) -> None:
+    def end(self, cookie_header: str) -> None:
         """Delete the record now and become an empty, new session.
 
+        :param cookie_header: what it presents of other libraries is not to come back.
         :raises StoreError: if it may still be there; nothing has changed then.
         """
         standing = self.standing
         if self.record is not None:
             self.settings.store.delete(self.record.id)
             standing = Standing.NEW
+            if self.settings.takeover is not None:
+                self.settings.takeover.forget(self.settings, cookie_header)
         self.ended = True
         self.announce = False
         self.become_new(standing)

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Self
 
 from .exceptions import StoreError
+from .notes import NOTES
 from .record import Record
 from .stores.base import SessionStore, renew_after_fork
 
@@ -125,7 +126,9 @@ class Sweeper:
         return count
 
     def _announce(self, removed: list[Record]) -> None:
-        if self._on_deleted is None:
+        # Notes of other libraries' sessions are none of the application's.
+        removed = [record for record in removed if not record.id.startswith(NOTES)]
+        if self._on_deleted is None or not removed:
             return
         try:
             self._on_deleted(removed)

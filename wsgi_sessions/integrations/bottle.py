@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from keyword import iskeyword
@@ -34,6 +34,7 @@ except ImportError as error:
 from ..cookies.cookie import SessionCookie
 from ..exceptions import SessionMissing
 from ..expiry import Expiry
+from ..legacy import LegacySource
 from ..middleware import SessionMiddleware
 from ..record import Record
 from ..request_sessions import get_session
@@ -68,6 +69,8 @@ class SessionPlugin:
         read or stored; the default says 503 with Retry-After.
     :param sweep_every: delete expired records this often, from a thread in each process.
     :param on_deleted: called in that thread with each batch of deleted records.
+    :param legacy: other libraries whose sessions are taken over as their visitors come; see ``docs/migrating.rst``.
+    :param retire: what becomes of theirs: ``"delete"`` or ``"keep"``.
     :raises TypeError: if an argument is of a wrong type, or is for the middleware, and there is no store for one.
     :raises ValueError: if a limit is not positive, or ``keyword`` is taken.
     """
@@ -88,6 +91,8 @@ class SessionPlugin:
         error_app: WSGIApplication | None = None,
         sweep_every: timedelta | None = None,
         on_deleted: Callable[[list[Record]], object] | None = None,
+        legacy: Sequence[LegacySource] = (),
+        retire: str = "delete",
     ) -> None:
         _check_keyword(keyword)
         #: The parameter that gets the session; also Bottle's name for the plugin.
@@ -105,6 +110,8 @@ class SessionPlugin:
             "error_app": error_app,
             "sweep_every": sweep_every,
             "on_deleted": on_deleted,
+            "legacy": legacy,
+            "retire": retire,
         }
         if store is None:
             _check_no_options(options)
@@ -256,7 +263,7 @@ def _name_of(cookie: object) -> str | None:
 
 
 def _check_no_options(options: dict[str, Any]) -> None:
-    given = [name for name, value in options.items() if value not in (None, False, MAX_PAYLOAD)]
+    given = [name for name, value in options.items() if value not in (None, False, MAX_PAYLOAD, (), [], "delete")]
     if given:
         raise TypeError(
             f"{', '.join(given)} without a store: write SessionPlugin(store, ...), or give it to the SessionMiddleware "

@@ -14,7 +14,7 @@ An application that runs behind a SessionMiddleware already needs only ``WSGISes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ except ImportError as error:
 
 from ..cookies.cookie import SessionCookie
 from ..expiry import Expiry
+from ..legacy import LegacySource
 from ..middleware import SessionMiddleware
 from ..record import Record
 from ..settings import MAX_PAYLOAD
@@ -70,6 +71,8 @@ class WSGISessions:
         error_app: WSGIApplication | None = None,
         sweep_every: timedelta | None = None,
         on_deleted: Callable[[list[Record]], object] | None = None,
+        legacy: Sequence[LegacySource] = (),
+        retire: str = "delete",
     ) -> None:
         if cookie is not None and signed:
             raise TypeError("either cookie or signed: write cookie=SignedCookie(keys) for keys of its own")
@@ -84,6 +87,8 @@ class WSGISessions:
             "error_app": error_app,
             "sweep_every": sweep_every,
             "on_deleted": on_deleted,
+            "legacy": legacy,
+            "retire": retire,
         }
         if app is not None:
             self.init_app(app)

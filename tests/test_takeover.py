@@ -1,0 +1,580 @@
+"""A session of another library is taken over once, by whoever comes first, and never again after its end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import pytest
+from cachelib import SimpleCache
+from harness import RecordingStore, Site, Visitor, make_environ
+
+from wsgi_sessions import (
+    CachelibStore,
+    MemoryStore,
+    OnInactivity,
+    OnSessionEnd,
+    Record,
+    SessionMiddleware,
+    StoreError,
+    Sweeper,
+    clock,
+    get_session,
+)
+from wsgi_sessions.legacy import LegacyError, LegacySession, Reason
+from wsgi_sessions.migration.base import Source
+from wsgi_sessions.notes import imported_record, note_id
+from wsgi_sessions.testing import ReplacedClock
+
+HOUR = 60 * 60 * 1000
+MINUTE = timedelta(minutes=1)
+
+
+class Shelf(Source):
+    """Another library: keeps its sessions in a dict, and its cookie is the key."""
+
+    system: ClassVar[str] = "shelf"
+
+    def __init__(self, *, cookie_name: str = "shelf", path: str = "/", domain: str | None = None) -> None:
+        super().__init__(cookie_name, path=path, domain=domain)
+        self.sessions: dict[str, LegacySession] = {}
+        self.discarded: list[str] = []
+        self.is_down = False
+        self.before_open: Any = None
+
+    def identify(self, cookie: str) -> list[str]:
+        if not cookie.startswith("key-"):
+            raise LegacyError(Reason.BAD_SIGNATURE)
+        return [cookie]
+
+    def open(self, cookie: str) -> LegacySession:
+        if self.before_open is not None:
+            hook, self.before_open = self.before_open, None
+            hook()
+        if self.is_down:
+            raise StoreError("the shelf fell")
+        if cookie not in self.sessions:
+            raise LegacyError(Reason.NOT_FOUND)
+        return self.sessions[cookie]
+
+    def discard(self, cookie: str) -> None:
+        if self.is_down:
+            raise StoreError("the shelf fell")
+        self.discarded.append(cookie)
+        self.sessions.pop(cookie, None)
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    shelf = Shelf()
+    shelf.sessions["key-anna"] = LegacySession(data={"user": "anna", "cart": ["tea"]}, expires=clock.now() + HOUR)
+    return shelf
+
+
+class Failing(RecordingStore):
+    """Fails at one call of a method, and at all that follow."""
+
+    def __init__(self, method: str | None, after: int) -> None:
+        super().__init__()
+        self.method = method
+        self.after = after
+
+    def _log(self, method: str, id: str) -> None:
+        super()._log(method, id)
+        if method == self.method:
+            self.after -= 1
+            if self.after < 0:
+                raise StoreError("told to fail")
+
+
+def visitor_of(site: Site, cookie: str = "key-anna", name: str = "shelf") -> Visitor:
+    visitor = site.visitor()
+    visitor.put(name, cookie)
+    return visitor
+
+
+@pytest.fixture
+def site(shelf: Shelf) -> Site:
+    return Site(legacy=[shelf])
+
+
+@pytest.fixture
+def visitor(site: Site) -> Visitor:
+    return visitor_of(site)
+
+
+def session_records(site: Site) -> list[Any]:
+    return [record for record in site.store.records if not record.id.startswith("legacy.")]
+
+
+class TestTakingOver:
+    def test_a_read_is_enough(self, site: Site, visitor: Visitor, shelf: Shelf) -> None:
+        response = visitor.visit(lambda session: session["user"])
+        assert len(response.set_cookies) == 2
+        assert response.set_cookies[0].startswith("id=")
+        assert response.set_cookies[1].startswith("shelf=;")
+        assert response.header("Cache-Control") == "no-store"
+        assert set(visitor.cookies) == {"id"}
+        assert visitor.read() == {"user": "anna", "cart": ["tea"]}
+        assert shelf.discarded == ["key-anna"]
+        assert site.app is not None
+
+    def test_a_request_that_does_not_touch_the_session_does_nothing(
+        self, site: Site, visitor: Visitor, shelf: Shelf
+    ) -> None:
+        response = visitor.visit()
+        assert response.set_cookies == []
+        assert site.store.calls == []
+        assert shelf.discarded == []
+
+    def test_the_session_is_neither_new_nor_empty_for_the_application(self, visitor: Visitor) -> None:
+        seen = visitor.ask(lambda session: (session.is_new, len(session), session.id is not None))
+        assert seen == (False, 2, True)
+
+    def test_what_the_request_changes_is_stored_with_it(self, site: Site, visitor: Visitor) -> None:
+        visitor.set(user="ben")
+        assert visitor.read() == {"user": "ben", "cart": ["tea"]}
+        assert len(session_records(site)) == 1
+
+    def test_a_login_in_the_same_request_gets_its_new_token(self, site: Site, visitor: Visitor) -> None:
+        def login(session: Any) -> None:
+            session.cycle_id()
+            session.owner = "anna"
+
+        response = visitor.visit(login)
+        assert len([cookie for cookie in response.set_cookies if cookie.startswith("id=")]) == 1
+        assert visitor.ask(lambda session: (session.owner, session["user"])) == ("anna", "anna")
+
+    def test_our_cookie_is_announced_even_if_the_response_fails(self, visitor: Visitor) -> None:
+        response = visitor.visit(lambda session: session["user"], status=500)
+        assert response.set_cookies[0].startswith("id=")
+        assert visitor.read()["user"] == "anna"
+
+    def test_the_id_is_none_of_theirs(self, site: Site, visitor: Visitor) -> None:
+        visitor.read()
+        assert "anna" not in visitor.cookies["id"]
+        assert all("key-anna" not in record.id for record in site.store.records)
+
+    def test_our_own_live_session_comes_first(self, site: Site, shelf: Shelf) -> None:
+        visitor = site.visitor()
+        visitor.set(mine=1)
+        visitor.put("shelf", "key-anna")
+        assert visitor.read() == {"mine": 1}
+        assert shelf.discarded == []
+
+    def test_a_dead_cookie_of_ours_does_not_stand_in_the_way(self, site: Site, visitor: Visitor) -> None:
+        visitor.put("id", "A" * 22 + "." + "A" * 22)
+        assert visitor.read()["user"] == "anna"
+
+    def test_what_a_stream_reads_first_is_left_for_the_next_request(self, site: Site, shelf: Shelf) -> None:
+        """Its head is out, so it cannot hand out our cookie."""
+        seen: list[Any] = []
+
+        def app(environ: Any, start_response: Any) -> Any:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            yield b"first"
+            seen.append(dict(get_session(environ)))
+
+        middleware = SessionMiddleware(app, MemoryStore(), legacy=[shelf])
+        body = middleware(make_environ(HTTP_COOKIE="shelf=key-anna"), lambda *_: None)  # type: ignore[arg-type]
+        list(body)
+        body.close()  # type: ignore[attr-defined]
+        assert seen == [{}]
+        assert shelf.discarded == []
+
+
+class TestOnlyOnce:
+    def test_parallel_requests_come_to_one_session_and_one_token(self, shelf: Shelf) -> None:
+        site = Site(MemoryStore(), legacy=[shelf])
+        barrier = threading.Barrier(8)
+        cookies: list[str] = []
+
+        def request(number: int) -> None:
+            visitor = visitor_of(site)
+
+            def handler(session: Any) -> None:
+                barrier.wait(10)
+                session[f"key{number}"] = number
+
+            visitor.visit(handler)
+            cookies.append(visitor.cookies["id"])
+
+        threads = [threading.Thread(target=request, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert len(cookies) == 8
+        assert len(set(cookies)) == 1
+        visitor = site.visitor()
+        visitor.put("id", cookies[0])
+        assert len(visitor.read()) == 10
+        assert len([record for record in site.store.scan() if not record.id.startswith("legacy.")]) == 1
+
+    @pytest.mark.parametrize("deletes", [True, False])
+    def test_the_slower_of_two_finds_what_the_faster_has_made(self, site: Site, shelf: Shelf, deletes: bool) -> None:
+        """Between its look for a note and its reading, all of the other request happens."""
+        if not deletes:
+            shelf.discard = lambda cookie: None  # type: ignore[method-assign]
+        faster, slower = visitor_of(site), visitor_of(site)
+        shelf.before_open = lambda: faster.set(faster=1)
+        slower.set(slower=1)
+        assert slower.cookies == faster.cookies
+        assert set(slower.read()) == {"user", "cart", "faster", "slower"}
+        assert len(session_records(site)) == 1
+
+    def test_within_a_minute_the_old_cookie_still_finds_it(self, site: Site, visitor: Visitor) -> None:
+        """A browser may never have got the first answer."""
+        lost = visitor.tab()
+        lost.visit(lambda session: session["user"])
+        visitor.visit(lambda session: session["user"])
+        assert visitor.cookies == lost.cookies
+
+    def test_after_a_login_it_does_not_get_back_in(self, site: Site, visitor: Visitor) -> None:
+        straggler = visitor.tab()
+        visitor.visit(lambda session: session.cycle_id())
+        assert straggler.visit(lambda session: session.get("user")).set_cookies == []
+        assert straggler.read() == {}
+        assert visitor.read()["user"] == "anna"
+
+    def test_a_minute_later_it_opens_nothing(self, site: Site, visitor: Visitor) -> None:
+        with ReplacedClock() as time:
+            thief = visitor.tab()
+            visitor.read()
+            time.advance(2 * MINUTE)
+            assert thief.read() == {}
+            assert visitor.read()["user"] == "anna"
+
+    @pytest.mark.parametrize("wait", [timedelta(), 2 * MINUTE, timedelta(minutes=59)])
+    @pytest.mark.parametrize("retire", ["delete", "keep"])
+    def test_after_the_logout_a_replay_stays_logged_out(self, shelf: Shelf, wait: timedelta, retire: str) -> None:
+        with ReplacedClock() as time:
+            # As from a system whose sessions are all in the cookie.
+            shelf.discard = lambda cookie: None  # type: ignore[method-assign]
+            site = Site(legacy=[shelf], retire=retire)
+            visitor = visitor_of(site)
+            replay = visitor.tab()
+            visitor.read()
+            visitor.visit(lambda session: session.flush())
+            time.advance(wait)
+            assert replay.read() == {}
+            assert replay.set().set_cookies == []
+
+    def test_what_is_remembered_goes_with_the_end_that_it_had_there(self, site: Site, visitor: Visitor) -> None:
+        with ReplacedClock() as time:
+            visitor.read()
+            assert any(record.id == note_id("shelf", "key-anna") for record in site.store.records)
+            time.advance(timedelta(minutes=61))
+            assert all(not record.id.startswith("legacy.") for record in site.store.records)
+
+
+class TestSeveralCookies:
+    def test_none_of_them_comes_back_after_the_logout(self, site: Site, shelf: Shelf) -> None:
+        """Of one name there are two where an application once set it with a domain, and once without."""
+        shelf.sessions["key-ben"] = LegacySession(data={"user": "ben"})
+        visitor = site.visitor()
+        header = "shelf=key-anna; shelf=key-ben"
+        assert visitor.read(cookie=header)["user"] == "anna"
+        assert visitor.read(cookie="shelf=key-ben") == {}
+
+    def test_what_an_old_process_has_signed_meanwhile_ends_with_the_logout(
+        self, visitor: Visitor, shelf: Shelf
+    ) -> None:
+        """In a rolling deployment an old process may answer the visitor whose session was taken over."""
+        visitor.read()
+        shelf.sessions["key-again"] = LegacySession(data={"user": "anna"})
+        visitor.put("shelf", "key-again")
+        visitor.visit(lambda session: session.flush())
+        visitor.put("shelf", "key-again")
+        assert visitor.read() == {}
+
+    def test_an_outage_while_that_is_noted_is_no_success(self, site: Site, visitor: Visitor) -> None:
+        visitor.read()
+        visitor.put("shelf", "key-other")
+        site.store.fail("create")
+        assert visitor.visit(lambda session: session.flush()).status == 503
+
+    def test_a_cookie_that_opens_nothing_any_more_goes_with_the_next_of_ours(self, site: Site, shelf: Shelf) -> None:
+        shelf.sessions["key-anna"] = LegacySession(data={"k": 1}, expires=clock.now() - 1)
+        visitor = visitor_of(site)
+        assert visitor.visit(lambda session: session.get("k")).set_cookies == []
+        assert [cookie.partition("=")[0] for cookie in visitor.set(new=1).set_cookies] == ["id", "shelf"]
+
+    def test_two_live_sessions_of_ours_are_not_settled_by_a_third(self, site: Site, shelf: Shelf) -> None:
+        first, second = site.visitor(), site.visitor()
+        first.set(mine=1)
+        second.set(mine=2)
+        header = f"id={first.token}; id={second.token}; shelf=key-anna"
+        assert site.visitor().read(cookie=header) == {}
+        assert shelf.discarded == []
+
+    def test_a_domain_is_removed_with_and_without(self, shelf: Shelf) -> None:
+        other = Shelf(domain="example.com")
+        other.sessions = shelf.sessions
+        removals = visitor_of(Site(legacy=[other])).visit(lambda session: session["user"]).set_cookies[1:]
+        assert ["Domain=" in removal for removal in removals] == [True, False]
+
+
+class TestNothingIsLost:
+    @pytest.mark.parametrize("method", ["create", "load", "save", "touch"])
+    @pytest.mark.parametrize("after", range(6))
+    def test_whatever_call_fails_the_visitor_gets_in_with_the_next_request(
+        self, shelf: Shelf, method: str, after: int
+    ) -> None:
+        store = Failing(method, after)
+        site = Site(store, legacy=[shelf])
+        visitor = visitor_of(site)
+        visitor.visit(lambda session: session.get("user"))
+        store.method = None
+        assert visitor.read()["user"] == "anna"
+        visitor.put("shelf", "none")
+        assert visitor.read()["user"] == "anna"
+
+    def test_load_after_the_head_does_not_take_over(self, shelf: Shelf) -> None:
+        seen: list[Any] = []
+
+        def app(environ: Any, start_response: Any) -> Any:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            yield b"first"
+            session = get_session(environ)
+            len(session)
+            session.load()
+            seen.append(dict(session))
+
+        middleware = SessionMiddleware(app, MemoryStore(), legacy=[shelf])
+        body = middleware(make_environ(HTTP_COOKIE="shelf=key-anna"), lambda *_: None)  # type: ignore[arg-type]
+        list(body)
+        body.close()  # type: ignore[attr-defined]
+        assert seen == [{}]
+        assert shelf.discarded == []
+
+    def test_the_salt_is_gone_after_a_minute(self, site: Site, visitor: Visitor) -> None:
+        """What is stored for longer makes no token, also with the old storage in hand."""
+        with ReplacedClock() as time:
+            visitor.read()
+            salted = [record for record in site.store.records if record.id.startswith("legacy.salt.")]
+            assert len(salted) == 1
+            time.advance(2 * MINUTE)
+            assert all(salted[0].payload not in record.payload for record in site.store.records)
+            assert all(not record.id.startswith("legacy.salt.") for record in site.store.records)
+
+    def test_a_note_of_a_newer_version_is_left_alone(self, site: Site, visitor: Visitor, shelf: Shelf) -> None:
+        site.store.put(Record(note_id("shelf", "key-anna"), b'[2,"",0]', clock.now() + HOUR))
+        assert visitor.read() == {}
+        assert shelf.discarded == []
+
+    @pytest.mark.parametrize("payload", [b"[]", b"nonsense", b'[1,"",0,null,null,false,{"k":{"$":["x",1]}}]'])
+    def test_a_note_that_cannot_be_read_is_no_error(self, site: Site, visitor: Visitor, payload: bytes) -> None:
+        site.store.put(Record(note_id("shelf", "key-anna"), payload, clock.now() + HOUR))
+        assert visitor.read() == {}
+
+    def test_a_store_that_is_not_atomic_gives_one_session_too(self, shelf: Shelf) -> None:
+        store = CachelibStore(SimpleCache(threshold=sys.maxsize))
+        site = Site(store, legacy=[shelf])
+        faster, slower = visitor_of(site), visitor_of(site)
+        shelf.before_open = lambda: faster.set(faster=1)
+        slower.set(slower=1)
+        assert slower.cookies == faster.cookies
+
+    def test_an_application_does_not_hear_of_notes_that_are_swept(self, site: Site, visitor: Visitor) -> None:
+        heard: list[Record] = []
+        with ReplacedClock() as time:
+            visitor.read()
+            time.advance(timedelta(weeks=4))
+            Sweeper(site.store, MINUTE, on_deleted=heard.extend).sweep_once()
+        assert [record.id.startswith("legacy.") for record in heard] == [False]
+
+
+class TestTerms:
+    def take(self, shelf: Shelf, session: LegacySession, **options: Any) -> tuple[Site, Visitor]:
+        shelf.sessions["key-anna"] = session
+        site = Site(legacy=[shelf], **options)
+        return site, visitor_of(site)
+
+    def test_created_is_carried_over(self, shelf: Shelf) -> None:
+        began = clock.now() - HOUR
+        _, visitor = self.take(shelf, LegacySession(data={"k": 1}, created=began))
+        assert visitor.ask(lambda session: session.created.timestamp()) == pytest.approx(began / 1000)
+
+    @pytest.mark.parametrize(("theirs", "ends_in"), [(HOUR, HOUR), (5 * HOUR, 2 * HOUR), (None, 2 * HOUR)])
+    def test_it_ends_when_theirs_would_have_or_ours(self, shelf: Shelf, theirs: int | None, ends_in: int) -> None:
+        with ReplacedClock():
+            now = clock.now()
+            session = LegacySession(data={"k": 1}, expires=None if theirs is None else now + theirs)
+            site, visitor = self.take(shelf, session, expiry=OnInactivity(timedelta(hours=2)))
+            visitor.read()
+            assert [record.expires - now for record in session_records(site)] == [ends_in]
+
+    def test_an_absolute_lifetime_counts_from_its_beginning(self, shelf: Shelf) -> None:
+        session = LegacySession(data={"k": 1}, created=clock.now() - 3 * HOUR)
+        _, visitor = self.take(shelf, session, max_lifetime=timedelta(hours=2))
+        assert visitor.read() == {}
+
+    def test_what_has_ended_there_is_not_taken(self, shelf: Shelf) -> None:
+        _, visitor = self.take(shelf, LegacySession(data={"k": 1}, expires=clock.now() - 1))
+        assert visitor.visit(lambda session: session.get("k")).set_cookies == []
+        assert visitor.read() == {}
+
+    def test_a_cookie_that_outlived_the_browser_goes_on_to(self, shelf: Shelf) -> None:
+        session = LegacySession(data={"k": 1}, persistent=True)
+        _, visitor = self.take(shelf, session, expiry=OnSessionEnd(timedelta(hours=1)))
+        assert "Max-Age=" in visitor.visit(lambda session: session["k"]).set_cookies[0]
+        visitor.restart()
+        assert visitor.read() == {"k": 1}
+
+    def test_without_an_end_there_our_rules_count_from_its_last_use(self, shelf: Shelf) -> None:
+        used = LegacySession(data={"k": 1}, accessed=clock.now() - 3 * HOUR)
+        _, visitor = self.take(shelf, used, expiry=OnInactivity(timedelta(hours=2)))
+        assert visitor.read() == {}
+        used = LegacySession(data={"k": 1}, accessed=clock.now() - HOUR)
+        site, visitor = self.take(shelf, used, expiry=OnInactivity(timedelta(hours=2)))
+        visitor.read()
+        assert session_records(site)[0].expires <= clock.now() + HOUR
+
+    def test_what_is_too_large_is_not_taken_and_no_error(self, shelf: Shelf) -> None:
+        site, visitor = self.take(shelf, LegacySession(data={"k": "x" * 500}), max_payload=300)
+        assert visitor.read() == {}
+        assert site.store.records == []
+
+
+class TestRetiring:
+    def test_the_removal_repeats_path_and_domain(self, shelf: Shelf) -> None:
+        other = Shelf(path="/shop", domain="example.com")
+        other.sessions = shelf.sessions
+        visitor = visitor_of(Site(legacy=[other]))
+        removal = visitor.visit(lambda session: session["user"]).set_cookies[1]
+        assert "Path=/shop" in removal
+        assert "Domain=example.com" in removal
+        assert "Max-Age=0" in removal
+
+    def test_a_legacy_cookie_of_our_name_is_replaced_and_not_removed(self, shelf: Shelf) -> None:
+        same = Shelf(cookie_name="id")
+        same.sessions = shelf.sessions
+        visitor = visitor_of(Site(legacy=[same]), name="id")
+        assert len(visitor.visit(lambda session: session["user"]).set_cookies) == 1
+        assert visitor.read()["user"] == "anna"
+
+    def test_keep_leaves_cookie_and_storage_for_the_way_back(self, shelf: Shelf) -> None:
+        visitor = visitor_of(Site(legacy=[shelf], retire="keep"))
+        assert len(visitor.visit(lambda session: session["user"]).set_cookies) == 1
+        assert set(visitor.cookies) == {"id", "shelf"}
+        assert "key-anna" in shelf.sessions
+        assert visitor.read()["user"] == "anna"
+
+    def test_keep_cannot_keep_a_cookie_in_whose_place_ours_goes(self, shelf: Shelf) -> None:
+        with pytest.raises(ValueError, match="another cookie name"):
+            Site(legacy=[Shelf(cookie_name="id")], retire="keep")
+
+    def test_what_is_no_source_is_refused(self) -> None:
+        with pytest.raises(TypeError, match="the class Shelf"):
+            Site(legacy=[Shelf])
+        with pytest.raises(TypeError, match="not of object"):
+            Site(legacy=[object()])
+
+    def test_a_storage_that_cannot_delete_is_told_of(
+        self, site: Site, visitor: Visitor, shelf: Shelf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fall(cookie: str) -> None:
+            raise StoreError("the shelf fell")
+
+        shelf.discard = fall  # type: ignore[method-assign]
+        assert visitor.read()["user"] == "anna"
+        assert "not deleted there" in caplog.text
+
+    def test_another_word_is_refused(self, shelf: Shelf) -> None:
+        with pytest.raises(ValueError, match="'delete' or 'keep'"):
+            Site(legacy=[shelf], retire="never")
+
+
+class TestFailures:
+    def test_each_reason_is_counted_and_none_is_an_error(self, shelf: Shelf) -> None:
+        middleware = SessionMiddleware(Site._page, MemoryStore(), legacy=[shelf])
+        for cookie in ("key-anna", "forged", "key-nobody"):
+            environ = make_environ(HTTP_COOKIE=f"shelf={cookie}", **{"tests.handler": dict, "tests.status": 200})
+            list(middleware(environ, lambda *_: None))  # type: ignore[arg-type]
+        assert middleware.legacy_counts == {
+            ("shelf", "taken-over"): 1,
+            ("shelf", "bad-signature"): 1,
+            ("shelf", "not-found"): 1,
+        }
+
+    def test_nothing_of_it_is_logged_but_the_reason(
+        self, site: Site, visitor: Visitor, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG, "wsgi_sessions")
+        visitor_of(site, "forged-credential").read()
+        visitor.read()
+        assert "bad-signature" in caplog.text
+        assert "forged-credential" not in caplog.text
+        assert "key-anna" not in caplog.text
+
+    def test_a_storage_that_is_down_is_a_503_and_no_logout(self, site: Site, visitor: Visitor, shelf: Shelf) -> None:
+        shelf.is_down = True
+        response = visitor.visit(lambda session: session.get("user"))
+        assert response.status == 503
+        assert response.set_cookies == []
+        shelf.is_down = False
+        assert visitor.read()["user"] == "anna"
+
+    def test_so_is_our_store_and_nothing_is_deleted_there(self, site: Site, visitor: Visitor, shelf: Shelf) -> None:
+        site.store.fail("create", 1)
+        assert visitor.visit(lambda session: session.get("user")).status == 503
+        assert shelf.discarded == []
+        assert visitor.read()["user"] == "anna"
+
+    def test_the_next_source_is_asked(self, shelf: Shelf) -> None:
+        first = Shelf()
+        visitor = visitor_of(Site(legacy=[first, shelf]))
+        assert visitor.read()["user"] == "anna"
+
+
+class TestImported:
+    def test_its_visitor_finds_it_though_the_old_storage_is_gone(self, shelf: Shelf) -> None:
+        store = RecordingStore()
+        session = shelf.sessions.pop("key-anna")
+        store.put(imported_record("shelf", "key-anna", session, clock.now() + HOUR))
+        site = Site(store, legacy=[shelf])
+        visitor = visitor_of(site)
+        assert visitor.read() == {"user": "anna", "cart": ["tea"]}
+        assert visitor.read() == {"user": "anna", "cart": ["tea"]}
+        assert len(session_records(site)) == 1
+
+    def test_without_an_end_there_a_replay_stays_out_for_years(self, shelf: Shelf) -> None:
+        """It was imported with an end for want of one, but its cookie never ends."""
+        with ReplacedClock() as time:
+            store = RecordingStore()
+            session = LegacySession(data={"k": 1})
+            shelf.sessions["key-anna"] = session
+            store.put(imported_record("shelf", "key-anna", session, clock.now() + HOUR))
+            site = Site(store, legacy=[shelf], retire="keep")
+            visitor = visitor_of(site)
+            replay = visitor.tab()
+            assert visitor.read() == {"k": 1}
+            visitor.visit(lambda session: session.flush())
+            time.advance(timedelta(days=300))
+            assert replay.read() == {}
+
+    def test_one_that_has_ended_and_is_not_swept_does_not_stand_in_the_way(self, shelf: Shelf) -> None:
+        with ReplacedClock() as time:
+            store = RecordingStore()
+            session = LegacySession(data={"k": 1})
+            shelf.sessions["key-anna"] = session
+            store.put(imported_record("shelf", "key-anna", session, clock.now() + HOUR))
+            time.advance(timedelta(minutes=61))
+            assert visitor_of(Site(store, legacy=[shelf])).read() == {"k": 1}
+
+    def test_it_is_taken_only_once_too(self, shelf: Shelf) -> None:
+        with ReplacedClock() as time:
+            store = RecordingStore()
+            session = shelf.sessions.pop("key-anna")
+            store.put(imported_record("shelf", "key-anna", session, clock.now() + HOUR))
+            site = Site(store, legacy=[shelf])
+            visitor = visitor_of(site)
+            replay = visitor.tab()
+            visitor.visit(lambda session: session["user"])
+            visitor.visit(lambda session: session.flush())
+            time.advance(2 * MINUTE)
+            assert replay.read() == {}

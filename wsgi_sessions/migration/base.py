@@ -1,0 +1,137 @@
+"""What the sources have in common: their cookie, the way of foreign values into ours, and the walk over a storage."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import msgspec
+
+from ..cookies.cookie import SessionCookie
+from ..legacy import LegacyError, LegacySession, Reason
+from .unknown import Convert, Unknown
+from .values import storable
+
+__all__ = ["Convert", "Imported", "Source", "Unknown"]
+
+_MAX_COOKIES = 5
+# As the parser of our own cookie has it.
+_MAX_HEADER = 16 * 1024
+# RFC 2109 quoting, which http.cookies writes for what is no token: "\054" is a comma.
+_escape = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """One session of a storage, found without its cookie.
+
+    :param identity: what ``identify`` returns for its cookie, or one of those.
+    :param where: how to tell an operator which it is: a file's name, a key; no credential.
+    :param session: None if it cannot be taken over.
+    :param error: why not.
+    """
+
+    identity: str
+    where: str
+    session: LegacySession | None = None
+    error: LegacyError | None = None
+
+
+class Source(ABC):
+    """A legacy system; see :class:`LegacySource` for what the core asks of it.
+
+    :param cookie_name: the name of its cookie.
+    :param path: the path it was set with, which its removal repeats, as the next three.
+    :param domain: None for the host that set it.
+    :param secure: whether it was set with Secure.
+    :param partitioned: whether it was set with Partitioned.
+    :param convert: what becomes of instances of the application's own classes; without it they are dropped.
+    :param on_unknown: ``"drop"`` what cannot be stored, or ``"refuse"`` the session that holds it: a dropped key
+        can be a restriction.
+    :raises ValueError: if a value makes no sense.
+    """
+
+    #: What logs and counts call it.
+    system: ClassVar[str]
+
+    def __init__(
+        self,
+        cookie_name: str,
+        *,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        partitioned: bool = False,
+        convert: Convert | None = None,
+        on_unknown: str = "drop",
+    ) -> None:
+        if on_unknown not in ("drop", "refuse"):
+            raise ValueError(f"on_unknown must be 'drop' or 'refuse', not {on_unknown!r}")
+        # Not SameSite=Lax: a browser compares name, domain and path only.
+        self._cookie = SessionCookie(
+            cookie_name, path=path, domain=domain, secure=secure or partitioned, partitioned=partitioned
+        )
+        self.cookie_name = cookie_name
+        self._convert = convert
+        self._on_unknown = on_unknown
+
+    def cookies(self, header: str) -> list[str]:
+        """Return the values of the system's cookie in a Cookie header, at most five, quotes undone. Never raises."""
+        if len(header) > _MAX_HEADER or self.cookie_name not in header:
+            return []
+        found = []
+        for pair in header.split(";"):
+            name, equals, value = pair.partition("=")
+            if equals and name.strip(" \t") == self.cookie_name:
+                found.append(_unquoted(value.strip(" \t")))
+        return list(dict.fromkeys(found))[:_MAX_COOKIES]
+
+    @abstractmethod
+    def identify(self, cookie: str) -> list[str]:
+        """Return what identifies the session that a cookie presents; see :class:`LegacySource`."""
+
+    @abstractmethod
+    def open(self, cookie: str) -> LegacySession:
+        """Return the session that a cookie presents; see :class:`LegacySource`."""
+
+    def discard(self, cookie: str) -> None:
+        """Delete what the system has stored of the session; nothing, where all of it is in the cookie."""
+
+    def removals(self, ours: SessionCookie) -> list[tuple[str, str]]:
+        """Return the Set-Cookie headers that remove the system's cookie, but for one whose very place ours takes.
+
+        With a domain there are two: an application may have set it without one, too, before or after.
+        """
+        theirs = self._cookie
+        # What a browser tells cookies apart by, RFC 6265bis 5.7.
+        if (theirs.name, theirs.path, theirs.domain) == (ours.name, ours.path, ours.domain):
+            return []
+        removals = [theirs.header(None)]
+        if theirs.domain is not None and theirs.name != ours.name:
+            removals.append(replace(theirs, domain=None).header(None))
+        return removals
+
+    def scan(self) -> Iterator[Imported]:
+        """Yield every session of the storage, also those that cannot be taken over, in no order.
+
+        :raises NotImplementedError: if the system keeps its sessions in cookies only.
+        """
+        raise NotImplementedError(f"{self.system} keeps its sessions in cookies: there is nothing to import")
+
+    def _storable(self, data: dict[Any, Any]) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
+        """Return what of a session can be stored, and what was dropped; see :func:`migration.values.storable`.
+
+        :raises LegacyError: if something was, and the source was told to refuse.
+        """
+        kept, dropped = storable(data, self._convert)
+        if dropped and self._on_unknown == "refuse":
+            raise LegacyError(Reason.UNSTORABLE, f"{dropped[0][0]}: {dropped[0][1]}")
+        return kept, dropped
+
+
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    return _escape.sub(lambda found: chr(int(found[1], 8)) if found[1] else found[2], value[1:-1])
