@@ -1,0 +1,200 @@
+"""Flask's own sessions, 0.10 to 3.1: all of them in a signed cookie."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from werkzeug.http import parse_date
+
+from .. import clock
+from ..legacy import LegacyError, LegacySession, Reason
+from ._reading import inflate, read_base64url, read_json, refuse_ended
+from ._signatures import DottedSigner, check_secret
+from .base import Convert, Source, Unknown
+
+# itsdangerous before 1.0 counted from 2011 on. No cookie is as old as a number below this says otherwise.
+_ITSDANGEROUS_EPOCH = 1_293_840_000
+# Milliseconds by which the clock of the server that signed may have been ahead of ours.
+_AHEAD = 60_000
+
+
+class FlaskSource(Source):
+    """Reads the cookie of a Flask application without a session extension.
+
+    Flask accepts a cookie for ``lifetime`` after it was written, permanent or not; so does this.
+
+    :param secret_key: the application's ``SECRET_KEY``.
+    :param fallbacks: its ``SECRET_KEY_FALLBACKS``, and other keys that it had. Flask 3.1.0 signed with one of them.
+    :param lifetime: its ``PERMANENT_SESSION_LIFETIME``.
+    :param salt: as its session interface has it, if it is not Flask's own; this and the next two.
+    :param digest_method: the name of a digest: ``"sha1"``.
+    :param key_derivation: ``"hmac"``, ``"concat"``, ``"django-concat"`` or ``"none"``.
+    :param python2: whether it ran on Python 2, whose byte strings were meant as text.
+    :param cookie_name: this and all others: see :class:`Source`.
+    :raises TypeError: if a key is neither ``str`` nor ``bytes``.
+    :raises ValueError: if a key is empty, or another value makes no sense.
+    """
+
+    system: ClassVar[str] = "flask"
+
+    def __init__(
+        self,
+        secret_key: str | bytes,
+        *,
+        fallbacks: Iterable[str | bytes] = (),
+        lifetime: timedelta = timedelta(days=31),
+        salt: str = "cookie-session",
+        digest_method: str = "sha1",
+        key_derivation: str = "hmac",
+        python2: bool = False,
+        cookie_name: str = "session",
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        partitioned: bool = False,
+        convert: Convert | None = None,
+        on_unknown: str = "drop",
+    ) -> None:
+        super().__init__(
+            cookie_name,
+            path=path,
+            domain=domain,
+            secure=secure,
+            partitioned=partitioned,
+            convert=convert,
+            on_unknown=on_unknown,
+        )
+        keys = _checked_keys(secret_key, fallbacks)
+        self._signer = DottedSigner(keys, salt=salt, digest=digest_method, derivation=key_derivation)
+        self._lifetime = _checked_lifetime(lifetime)
+        self._python2 = python2
+
+    def identify(self, cookie: str) -> list[str]:
+        """Return the cookie itself: there is no other id, and no other text of the same session."""
+        self._signer.verify(cookie)
+        return [cookie]
+
+    def open(self, cookie: str) -> LegacySession:
+        """Return the session in a cookie; see :class:`LegacySource`."""
+        payload, _, stamp = self._signer.verify(cookie).rpartition(".")
+        expires = self._end(stamp)
+        try:
+            data = self._data(_tagged_json(payload))
+        except RecursionError:
+            raise LegacyError(Reason.CORRUPT, "nested too deeply") from None
+        permanent = bool(data.pop("_permanent", False))
+        kept, dropped = self._storable(data)
+        return LegacySession(data=kept, expires=expires, persistent=permanent, dropped=dropped)
+
+    def _data(self, tagged: Any) -> dict[Any, Any]:
+        data = _untag(tagged)
+        if type(data) is not dict:
+            raise LegacyError(Reason.CORRUPT, "no session")
+        if self._python2:
+            return {key: _as_text(value) for key, value in data.items()}
+        if "_flashes" in data:
+            # Messages and their categories are text, whoever wrote them.
+            data["_flashes"] = _as_text(data["_flashes"])
+        return data
+
+    def _end(self, stamp: str) -> int:
+        """Return when a cookie ends that was signed at a time.
+
+        :raises LegacyError: if it has.
+        """
+        seconds = int.from_bytes(read_base64url(stamp), "big")
+        signed = (seconds + _ITSDANGEROUS_EPOCH if seconds < _ITSDANGEROUS_EPOCH else seconds) * 1000
+        if signed > clock.now() + _AHEAD:
+            raise LegacyError(Reason.EXPIRED, "signed in the future")
+        expires = signed + self._lifetime
+        refuse_ended(expires)
+        return expires
+
+
+def _checked_keys(secret_key: str | bytes, fallbacks: Iterable[str | bytes]) -> list[str | bytes]:
+    if isinstance(fallbacks, str | bytes):
+        raise TypeError("fallbacks must be a list of keys: write [key]")
+    keys = [secret_key, *fallbacks]
+    for number, key in enumerate(keys):
+        check_secret(key, f"fallbacks[{number - 1}]" if number else "secret_key")
+    return keys
+
+
+def _checked_lifetime(lifetime: timedelta) -> int:
+    """Return a lifetime in milliseconds."""
+    if not isinstance(lifetime, timedelta):
+        raise TypeError(f"lifetime must be a timedelta, not {type(lifetime).__name__}: write timedelta(days=31)")
+    if lifetime <= timedelta():
+        raise ValueError("lifetime must be longer than nothing: write the application's PERMANENT_SESSION_LIFETIME")
+    return lifetime // timedelta(milliseconds=1)
+
+
+def _tagged_json(payload: str) -> Any:
+    # A dot in front tells that it is deflated.
+    data = inflate(read_base64url(payload[1:])) if payload.startswith(".") else read_base64url(payload)
+    return read_json(data)
+
+
+def _untag(value: Any) -> Any:
+    """Return a value with its tags resolved, the innermost first."""
+    if type(value) is list:
+        return [_untag(item) for item in value]
+    if type(value) is not dict:
+        return value
+    value = {key: _untag(item) for key, item in value.items()}
+    if len(value) != 1:
+        return value
+    ((tag, body),) = value.items()
+    if tag not in _TAGS:
+        return value
+    try:
+        return _TAGS[tag](body)
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
+        # An application's own dict may have looked like a tag: Flask has an escape for that since 1.0 only.
+        return Unknown(f"flask tag{tag}", body)
+
+
+def _moment(body: str) -> Any:
+    moment = parse_date(body)
+    if moment is None:
+        raise ValueError
+    return moment
+
+
+def _escaped(body: dict[str, Any]) -> dict[str, Any]:
+    ((key, value),) = body.items()
+    return {key[:-2]: value}
+
+
+def _markup(body: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(body)
+
+
+_TAGS: dict[str, Callable[[Any], Any]] = {
+    " t": tuple,
+    " b": b64decode,
+    " m": _markup,
+    " u": UUID,
+    " d": _moment,
+    " di": _escaped,
+}
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value in which byte strings are text, but for those that are no UTF-8."""
+    if type(value) is bytes:
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    if type(value) in (list, tuple):
+        return type(value)(_as_text(item) for item in value)
+    if type(value) is dict:
+        return {key: _as_text(item) for key, item in value.items()}
+    return value
