@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 
 EXTRAS_demo := examples
 EXTRAS_stores := redis,postgresql,mysql,memcached
-EXTRAS_frameworks := flask,pyramid,bottle,django,paste
+EXTRAS_frameworks := flask,pyramid,bottle,django,paste,cli
 EXTRAS_test := test,examples,encrypted,$(EXTRAS_stores),$(EXTRAS_frameworks)
 EXTRAS_bench := benchmark,encrypted,$(EXTRAS_stores)
 

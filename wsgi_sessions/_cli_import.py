@@ -1,0 +1,168 @@
+"""``wsgi-sessions import``: a command for each legacy system, made from the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import click
+
+from ._cli_progress import progress, show_report
+from ._cli_storages import EXAMPLES, open_storage
+from ._cli_systems import SYSTEMS, Setting, System
+from ._cli_values import ELSEWHERE, hook, store, text_or_elsewhere
+from .exceptions import StoreError
+from .migration.base import Source
+from .migration.bulk import Report, import_sessions
+from .settings import MAX_PAYLOAD
+from .stores.base import SessionStore
+
+# What a shell has for a process that Ctrl-C has ended.
+_INTERRUPTED = 130
+_AGAIN = "what was imported stays; the same command goes on from there"
+
+
+class Failed(click.ClickException):
+    """A storage failed: that is not the command line's fault."""
+
+    exit_code = 3
+
+
+@click.group("import", epilog="wsgi-sessions import SYSTEM --help tells what each needs.")
+def import_commands() -> None:
+    """Bring in the sessions that another library has stored.
+
+    \b
+    wsgi-sessions import beaker /var/cache/app --serializer pickle --to URL
+    wsgi-sessions import flask-session redis://localhost:6379/0 --to URL
+
+    Nobody is logged in by it. Each session waits in the store until its visitor comes with the old cookie to an
+    application whose SessionMiddleware has the system among its legacy=[...]. The old storage is not changed, and is
+    not needed any more.
+
+    It can be repeated, and goes on where it was stopped: what is there already is left alone. It ends with a table;
+    the exit code is 1 if a session could not be read, 3 if one of the two storages failed.
+    """
+
+
+def _command(system: System) -> click.Command:
+    where = " or ".join(EXAMPLES[kind] for kind in system.storages)
+    return click.Command(
+        system.name,
+        callback=partial(_import, system),
+        params=[
+            click.Argument(["location"], type=text_or_elsewhere, metavar="STORAGE"),
+            click.Option(["target", "--to"], type=store, metavar="URL", required=True, help="Our store, by its URL."),
+            *map(_option, system.settings),
+            *_common_options(),
+        ],
+        help=f"{system.summary}\n\nSTORAGE is written as {where}.",
+        short_help=system.summary.partition(":")[0],
+        epilog=f"This goes for STORAGE and URL, too: {ELSEWHERE}",
+    )
+
+
+def _option(setting: Setting) -> click.Option:
+    names = [setting.name, f"--{setting.name.replace('_', '-')}"]
+    if setting.kind is bool:
+        return click.Option(names, is_flag=True, default=None, help=setting.help)
+    kind: Any = click.Choice(setting.kind) if isinstance(setting.kind, tuple) else setting.kind
+    return click.Option(
+        names,
+        type=kind,
+        metavar=setting.unit,
+        required=setting.is_required,
+        multiple=setting.is_repeated,
+        help=setting.help,
+    )
+
+
+def _common_options() -> list[click.Option]:
+    return [
+        click.Option(["--dry-run"], is_flag=True, help="Write nothing, and tell what would be written."),
+        click.Option(
+            ["--default-lifetime"],
+            type=click.FloatRange(min=0, min_open=True, max=36500),
+            default=31,
+            show_default=True,
+            metavar="DAYS",
+            help="How long a session without an end of its own waits for its visitor.",
+        ),
+        click.Option(
+            ["--max-payload"],
+            type=click.IntRange(min=1),
+            default=MAX_PAYLOAD,
+            show_default=True,
+            metavar="BYTES",
+            help="As the SessionMiddleware has it: what is larger could not be taken over.",
+        ),
+        click.Option(
+            ["--convert"],
+            type=hook,
+            metavar="PACKAGE.MODULE:FUNCTION",
+            help="What instances of the application's own classes become, as the source's convert. "
+            "Without it they are dropped.",
+        ),
+        click.Option(
+            ["--on-unknown"],
+            type=click.Choice(("drop", "refuse")),
+            default="drop",
+            show_default=True,
+            help="Drop what cannot be stored, or refuse the session that holds it.",
+        ),
+    ]
+
+
+def _import(system: System, location: str, target: SessionStore, **options: Any) -> None:
+    how = {name: options.pop(name) for name in ("dry_run", "default_lifetime", "max_payload")}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    try:
+        storage = open_storage(location)
+        source = system.source(storage, given)
+    except (ValueError, TypeError, ImportError) as error:
+        raise click.UsageError(str(error)) from error
+    with closing(storage):
+        report = _reported(source, target, partial(system.estimate, storage, given), **how)
+    if report.unreadable.total:
+        raise SystemExit(1)
+
+
+def _reported(
+    source: Source,
+    target: SessionStore,
+    estimate: Callable[[], int | None],
+    *,
+    dry_run: bool,
+    default_lifetime: float,
+    max_payload: int,
+) -> Report:
+    """Import, show how it goes and what came of it, also if that was cut short, and return it."""
+    report = Report()
+    try:
+        with progress(estimate()) as shown:
+            import_sessions(
+                source,
+                target,
+                default_lifetime=timedelta(days=default_lifetime),
+                dry_run=dry_run,
+                max_payload=max_payload,
+                report=report,
+                on_progress=shown.show,
+            )
+    except StoreError as error:
+        if report.read:
+            show_report(report, dry_run=dry_run)
+        raise Failed(f"{error}; {_AGAIN}" if report.read else str(error)) from error
+    except KeyboardInterrupt:
+        show_report(report, dry_run=dry_run)
+        click.echo(f"Interrupted: {_AGAIN}", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    show_report(report, dry_run=dry_run)
+    return report
+
+
+for _system in SYSTEMS:
+    import_commands.add_command(_command(_system))

@@ -1,0 +1,94 @@
+"""What arguments of the command line stand for: stores, secrets, hooks. No message repeats a URL or a secret."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+
+from .stores.base import SessionStore
+from .stores.url import store_from_url
+
+#: What help says of URLs.
+ELSEWHERE = "As env:NAME or @FILE it is read from an environment variable or a file, which other users cannot see."
+_VARIABLE, _FILE = "env:", "@"
+
+
+def text_or_elsewhere(value: str) -> str:
+    """Return a text, from the environment variable or file that it names if it names one."""
+    if value.startswith(_VARIABLE):
+        name = value.removeprefix(_VARIABLE)
+        text = os.environ.get(name, "")
+    elif value.startswith(_FILE):
+        name = value.removeprefix(_FILE)
+        text = _contents(name)
+    else:
+        return value
+    # An editor ends the last line.
+    text = text.rstrip("\r\n")
+    if not text:
+        raise click.BadParameter(f"there is nothing in {name!r}")
+    return text
+
+
+def _contents(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+    except ValueError:
+        # Not its text, which holds the file's.
+        reason = "it is no text in UTF-8"
+    raise click.BadParameter(f"cannot read the file {name!r}: {reason}")
+
+
+def secret(value: str) -> str:
+    """Return a secret, which is never an argument itself."""
+    if not value.startswith((_VARIABLE, _FILE)):
+        raise click.BadParameter("other users can see a command line: write env:NAME or @FILE for where the secret is")
+    return text_or_elsewhere(value)
+
+
+def store(value: str) -> SessionStore:
+    """Return the store that a URL names; it connects when it is first used, and is closed after the command."""
+    url = text_or_elsewhere(value)
+    try:
+        found = store_from_url(url)
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise click.BadParameter(str(error)) from error
+    click.get_current_context().call_on_close(found.close)
+    return found
+
+
+def hook(value: str) -> Callable[..., Any]:
+    """Return the function that ``package.module:function`` names; importing its module runs that module's code."""
+    try:
+        found: Any = resolve_name(value)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise click.BadParameter(f"it cannot be imported: {error}") from error
+    if not callable(found):
+        raise click.BadParameter(f"it must be something to call, not {type(found).__name__}")
+    called: Callable[..., Any] = found
+    return called
+
+
+def seconds(value: str) -> timedelta:
+    """Return a duration."""
+    try:
+        return timedelta(seconds=float(value))
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"it must be a number of seconds, not {value!r}") from None
+
+
+def zone(value: str) -> ZoneInfo:
+    """Return a time zone."""
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise click.BadParameter(f"there is no time zone {value!r}: write one such as Europe/Warsaw") from None
