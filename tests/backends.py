@@ -24,6 +24,7 @@ from sqlalchemy import text
 
 from wsgi_sessions import CachelibStore, CachingStore, FileStore, MemoryStore, SessionStore, SQLiteStore, store_from_url
 from wsgi_sessions.stores._sql_engine import schema_engine
+from wsgi_sessions.stores.migrating import MigratingStore
 from wsgi_sessions.stores.redis import RedisStore
 from wsgi_sessions.stores.sql import SQLStore
 from wsgi_sessions.testing import ReplacedClock
@@ -176,6 +177,13 @@ def cached_in_memcached(behind: Place) -> Iterator[Open]:
         yield lambda: CachingStore(cache, open(), max_staleness=timedelta(hours=1))
 
 
+@contextmanager
+def migrating(old: Place, new: Place) -> Iterator[Open]:
+    """A place whose sessions move to another one."""
+    with old() as open_old, new() as open_new:
+        yield lambda: MigratingStore(open_old(), open_new())
+
+
 def _redis_cache(prefix: str) -> RedisCache:
     host, _, port = services.url_of("redis").rpartition("/")[0].rpartition("/")[2].partition(":")
     return RedisCache(host, int(port), key_prefix=prefix)
@@ -199,6 +207,7 @@ PLACES: dict[str, Place] = {
     "simple-cache-before-postgresql": partial(cached_in_process, partial(table, "postgresql")),
     "redis-cache-before-postgresql": partial(cached_in_redis, partial(table, "postgresql")),
     "memcached-before-mariadb": partial(cached_in_memcached, partial(table, "mariadb")),
+    "postgresql-to-redis": partial(migrating, partial(table, "postgresql"), partial(prefix, "redis")),
 }
 
 # What can be emptied is used again, which takes less than to make it: stores by kind, each at a place of its own.

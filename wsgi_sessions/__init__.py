@@ -33,6 +33,7 @@ from .stores.cachelib import CachelibStore
 from .stores.caching import CachingStore
 from .stores.file import FileStore
 from .stores.memory import MemoryStore
+from .stores.migrating import MigratingStore
 from .stores.sqlite import SQLiteStore
 from .stores.url import store_from_url
 from .sweeper import Sweeper
@@ -45,6 +46,7 @@ __all__ = [
     "FileStore",
     "HeadersSent",
     "MemoryStore",
+    "MigratingStore",
     "OnInactivity",
     "OnSessionEnd",
     "Record",
