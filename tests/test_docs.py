@@ -28,6 +28,7 @@ from wsgi_sessions.stores.redis import RedisStore
 from wsgi_sessions.stores.sql import SQLStore
 
 PUBLIC = {name: getattr(wsgi_sessions, name) for name in wsgi_sessions.__all__}
+CLASS = re.compile(r"^class (\w+)", re.MULTILINE).findall
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.rst"))
 
 
@@ -60,7 +61,7 @@ def test_the_one_line_that_changes(stores: Any) -> None:
         return [str(session["n"]).encode()]
 
     system = SimpleNamespace(environ={"SESSION_STORE": "memory:"})
-    client = Client(run(stores, "SESSION_STORE", app=app, os=system)["application"])
+    client = Client(run(stores, "application = ", app=app, os=system)["application"])
     assert [client.get("/").text for _ in range(2)] == ["1", "2"]
 
 
@@ -134,6 +135,18 @@ def test_the_operations_do_what_is_said(stores: Any, tmp_path: Path) -> None:
     assert [record.id for record in store.scan()] == [record.id for record in files.scan()]
 
 
+def test_moving_to_another_store(stores: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    urls = {"OLD_SESSION_STORE": f"file://{tmp_path}/sessions", "SESSION_STORE": f"sqlite:///{tmp_path}/s.db"}
+    old = store_from_url(urls["OLD_SESSION_STORE"])
+    for number in range(3):
+        with open_session(old) as session:
+            session["n"] = number
+    new = run(stores, "MigratingStore(old, new)", os=SimpleNamespace(environ=urls))["store"]
+    with closing(new):
+        assert (statistics(new).sessions, statistics(old).sessions) == (3, 0)
+    assert capsys.readouterr().out == "0 sessions are still in the old store\n"
+
+
 def test_the_extras_exist() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
@@ -152,7 +165,9 @@ def test_the_names_exist(page: str) -> None:
         literal for literal in literals if re.fullmatch(r"(?:[A-Z][A-Za-z]+){2,}", literal) and not literal.isupper()
     }
     known = {*PUBLIC, *vars(cachelib), *wsgi_sessions.testing.__all__}
-    known |= {"SQLStore", "RedisStore", "RedisCluster", "TypedDict", "SQLAlchemy"}
+    known |= {name for path in (ROOT / "wsgi_sessions").rglob("*.py") for name in CLASS(path.read_text())}
+    # Those of others.
+    known |= {"RedisCluster", "TypedDict", "SQLAlchemy", "UnencryptedCookieSessionFactoryConfig"}
     integration = ROOT / "wsgi_sessions" / "integrations" / f"{Path(page).stem}.py"
     if integration.exists():
         # And what the framework calls its own. Pyramid's packages import what is deprecated.

@@ -15,14 +15,32 @@ import pytest
 import wsgi_sessions
 
 ROOT = Path(wsgi_sessions.__file__).parent
+_COMMAND_LINE = ["_cli_commands", "_cli_import", "_cli_progress", "_cli_storages", "_cli_systems", "_cli_values"]
 #: Lower ones never import higher ones. A folder stands for all of its modules that are not named themselves.
 LAYERS = [
     {"exceptions", "clock"},
     {"expiry", "token", "moments", "codec", "conversion", "record", "mutations", "values"},
     {"stores/base", "cookies", "response", "headers"},
-    {"stores", "sweeper", "settings", "presented", "state", "saving", "mapping", "session", "commit", "operations"},
+    {
+        *(
+            "stores",
+            "sweeper",
+            "settings",
+            "legacy",
+            "notes",
+            "presented",
+            "arrival",
+            "takeover",
+            "state",
+            "saving",
+            "mapping",
+            "session",
+        ),
+        *("commit", "operations"),
+    },
     {"request_sessions", "middleware", "buckets", "flash", "csrf"},
     {"integrations", "migration", "testing"},
+    {*_COMMAND_LINE},
     {"cli", "__main__", "__init__"},
 ]
 #: A folder in which a new file adds something, and the one module of it that the rest of the package may know.
@@ -33,7 +51,7 @@ PLUG_INS = {
     "migration": "migration/base",
 }
 #: Folders whose modules choose a store and a cookie by a configuration, among those that are public.
-CHOOSERS = {"integrations"}
+CHOOSERS = {"integrations", "migration", *_COMMAND_LINE}
 REQUIRED = {"werkzeug", "itsdangerous", "cachelib", "msgspec"}
 _DJANGO = ("_django_middleware", "_django_session", "_django_store")
 #: Optional clients, each in the module named after it.
@@ -42,6 +60,11 @@ EXTRAS = {
     "stores/_memcached": {"pymemcache"},
     **{f"integrations/{name}": {"flask"} for name in ("flask", "_flask_config", "_flask_interface", "_flask_session")},
     "integrations/_flask_values": {"markupsafe"},
+    "migration/_django_tables": {"sqlalchemy"},
+    "migration/_beaker_format": {"cryptography"},
+    "migration/_beaker_servers": {"sqlalchemy", "redis", "pymemcache"},
+    **{f"_cli_{name}": {"click", "rich"} for name in ("commands", "import", "progress", "values")},
+    "_cli_storages": {"click", "redis", "sqlalchemy"},
     "integrations/_flask_commands": {"flask", "click"},
     "integrations/bottle": {"bottle"},
     **{f"integrations/{name}": {"django", "asgiref"} for name in ("django", *_DJANGO)},
@@ -54,7 +77,13 @@ EXTRAS = {
     },
 }
 #: Imported inside of a function, when a value of theirs turns up.
-LAZY = {"codec": {"markupsafe"}, "stores/_sql_engine": {"psycopg"}}
+LAZY = {
+    "codec": {"markupsafe"},
+    "stores/_sql_engine": {"psycopg"},
+    **{f"migration/{name}": {"markupsafe"} for name in ("flask", "_pickle_classes")},
+    "migration/_redis_values": {"redis"},
+    "migration/_flask_session_table": {"sqlalchemy"},
+}
 #: These stand in for the clock, and wait for real processes.
 READS_TIME = {"clock", "testing/clock", "testing/parallel"}
 LONGEST = 300

@@ -195,7 +195,7 @@ def test_the_extras_exist(readme):
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     packages = [command[2] for command in commands(readme) if command[:2] == ["pip", "install"]]
-    assert [package.partition("[")[0] for package in packages] == [setup["metadata"]["name"]] * 6
+    assert [package.partition("[")[0] for package in packages] == [setup["metadata"]["name"]] * 7
     for package in packages:
         extra = package.partition("[")[2].rstrip("]")
         assert not extra or extra in setup["options.extras_require"]

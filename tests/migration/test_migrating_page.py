@@ -1,0 +1,132 @@
+"""docs/migrating.rst is true: its code runs, its reasons and systems are those that there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import flask
+import pytest
+import redis
+from docutils import nodes
+from harness import page as app_of
+from sqlalchemy import create_engine
+from test_readme import ROOT, blocks, execute, find, parsed
+from werkzeug.test import Client
+
+import wsgi_sessions
+from wsgi_sessions import MemoryStore
+from wsgi_sessions.integrations.flask import WSGISessions
+from wsgi_sessions.legacy import Reason
+from wsgi_sessions.migration.flask import FlaskSource
+from wsgi_sessions.migration.unknown import Unknown
+
+PUBLIC = {name: getattr(wsgi_sessions, name) for name in wsgi_sessions.__all__}
+KEY = "the SECRET_KEY of the old application"
+
+
+@pytest.fixture(scope="module")
+def page() -> Any:
+    return parsed("docs/migrating.rst")
+
+
+def run(page: Any, text: str, **names: Any) -> dict[str, Any]:
+    result: dict[str, Any] = execute(find(page, text), {**PUBLIC, **names})
+    return result
+
+
+def old_application() -> flask.Flask:
+    app = flask.Flask("old")
+    app.secret_key = KEY
+
+    @app.get("/")
+    def index() -> str:
+        flask.session["user"] = "anna"
+        return "in"
+
+    return app
+
+
+def test_every_python_block_is_run_by_a_test_below(page: Any) -> None:
+    here = Path(__file__).read_text()
+    texts = re.findall(r"(?:run|find)\(page, [\"'](.*?)[\"'][,)]", here)
+    texts += re.findall(r"^    \"(.*)\",$", here, re.MULTILINE)
+    texts.append("app.secret_key, fallbacks")
+    # tests/integrations/test_beaker.py runs those of Beaker.
+    beaker = next(
+        section for section in page.findall(nodes.section) if section.next_node(nodes.title).astext() == "Beaker"
+    )
+    others = [code for code in blocks(page, "python") if code not in blocks(beaker, "python")]
+    assert [code for code in others if not any(text in code for text in texts)] == []
+
+
+def test_a_visitor_stays_logged_in_and_is_counted(page: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    old = old_application().test_client()
+    old.get("/")
+    application = run(page, "from wsgi_sessions.migration.flask import", app=app_of(dict), store=MemoryStore())[
+        "application"
+    ]
+    client = Client(application)
+    client.set_cookie("session", old.get_cookie("session").value)
+    assert client.get("/").text == "{'user': 'anna'}"
+    assert client.get_cookie("session") is None
+    assert client.get("/").text == "{'user': 'anna'}"
+    run(page, "application.legacy_counts", application=application)
+    assert capsys.readouterr().out == "flask taken-over 1\n"
+
+
+def test_objects_are_converted_as_shown(page: Any) -> None:
+    names = run(page, "def convert(path, unknown)", FlaskSource=FlaskSource)
+    assert names["convert"]("price", Unknown("shop.models.Money", {"amount": 5})) == "5"
+    with pytest.raises(LookupError):
+        names["convert"]("user", Unknown("shop.models.User"))
+
+
+def test_flask_takes_them_over_with_the_integration(page: Any) -> None:
+    old, app = old_application(), flask.Flask("new")
+    app.secret_key = KEY
+    run(
+        page,
+        "app.secret_key, fallbacks",
+        app=app,
+        WSGISessions=WSGISessions,
+        FlaskSource=FlaskSource,
+        store=MemoryStore(),
+    )
+    app.add_url_rule("/", view_func=lambda: flask.session["user"])
+    before, after = old.test_client(), app.test_client()
+    before.get("/")
+    after.set_cookie("session", before.get_cookie("session").value)
+    assert after.get("/").text == "anna"
+
+
+SOURCES = [
+    "FlaskSessionSource(redis=redis.Redis())",
+    "PyramidSource(",
+    "PyramidSessionRedisSource(",
+    "DjangoCookieSource(",
+    "SecureCookieSource(",
+    "CherryPySource(",
+    "BottleSource(",
+]
+
+
+@pytest.mark.parametrize("text", SOURCES)
+def test_the_sources_are_made_as_shown(page: Any, text: str, tmp_path: Path) -> None:
+    names = run(page, text, redis=redis, create_engine=create_engine, old_directory=tmp_path)
+    assert names["source"].cookies("unrelated=1") == []
+
+
+def test_every_reason_is_told(page: Any) -> None:
+    (table,) = [table for table in page.findall(nodes.table) if "bad-signature" in table.astext()]
+    told = {next(iter(row.findall(nodes.entry))).astext() for row in table.findall(nodes.row)} - {"Reason"}
+    assert told == {str(reason) for reason in Reason}
+
+
+def test_every_system_has_its_section(page: Any) -> None:
+    modules = {path.stem for path in (ROOT / "wsgi_sessions" / "migration").glob("[a-z]*.py")}
+    systems = modules - {"base", "bulk", "pickles", "unknown", "values"}
+    text = (ROOT / "docs" / "migrating.rst").read_text()
+    assert [name for name in systems - {"beaker"} if f"migration.{name} import" not in text] == []
+    assert "integrations.beaker import" in text
