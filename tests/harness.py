@@ -445,7 +445,8 @@ class Site:
 
     def __init__(self, store: Any = None, **options: Any) -> None:
         self.store = RecordingStore() if store is None else store
-        self.app = wrapped(self._page, self.store, **options)
+        self.middleware = SessionMiddleware(validator(self._page), self.store, **options)
+        self.app = validator(self.middleware)
 
     def visitor(self) -> Visitor:
         """Return a browser without cookies."""

@@ -90,6 +90,28 @@ class Failing(RecordingStore):
                 raise StoreError("told to fail")
 
 
+class Unanswered(MemoryStore):
+    """Does one of its writes, and fails or does it again."""
+
+    call = -1
+    how = ""
+
+    def create(self, record: Record) -> None:
+        self._do(super().create, record)
+
+    def save(self, record: Record) -> Record:
+        return self._do(super().save, record)
+
+    def _do(self, write: Any, record: Record) -> Any:
+        done = write(record)
+        self.call -= 1
+        if self.call == -1:
+            if self.how == "fails":
+                raise StoreError("no answer")
+            return write(record)
+        return done
+
+
 def visitor_of(site: Site, cookie: str = "key-anna", name: str = "shelf") -> Visitor:
     visitor = site.visitor()
     visitor.put(name, cookie)
@@ -263,12 +285,26 @@ class TestOnlyOnce:
             assert replay.read() == {}
             assert replay.set().set_cookies == []
 
-    def test_what_is_remembered_goes_with_the_end_that_it_had_there(self, site: Site, visitor: Visitor) -> None:
+    def test_what_is_remembered_goes_a_day_after_the_end_that_it_had_there(self, site: Site, visitor: Visitor) -> None:
         with ReplacedClock() as time:
             visitor.read()
+            time.advance(timedelta(hours=24))
             assert any(record.id == note_id("shelf", "key-anna") for record in site.store.records)
             time.advance(timedelta(minutes=61))
             assert all(not record.id.startswith("legacy.") for record in site.store.records)
+
+    def test_what_an_old_process_has_written_back_does_not_revive_it(
+        self, site: Site, visitor: Visitor, shelf: Shelf
+    ) -> None:
+        """In a rolling deployment one may still hold the session that was taken over, and renew it."""
+        with ReplacedClock() as time:
+            replay = visitor.tab()
+            visitor.read()
+            time.advance(5 * MINUTE)
+            shelf.sessions["key-anna"] = LegacySession(data={"user": "anna"}, expires=clock.now() + 5 * HOUR)
+            visitor.visit(lambda session: session.flush())
+            time.advance(timedelta(hours=2))
+            assert replay.read() == {}
 
 
 class TestSeveralCookies:
@@ -276,9 +312,55 @@ class TestSeveralCookies:
         """Of one name there are two where an application once set it with a domain, and once without."""
         shelf.sessions["key-ben"] = LegacySession(data={"user": "ben"})
         visitor = site.visitor()
-        header = "shelf=key-anna; shelf=key-ben"
+        header = "shelf=key-ben; shelf=key-anna"
         assert visitor.read(cookie=header)["user"] == "anna"
         assert visitor.read(cookie="shelf=key-ben") == {}
+        assert "key-ben" in shelf.discarded
+
+    @pytest.mark.parametrize(("takes_last", "user"), [(True, "ben"), (False, "anna")])
+    def test_the_one_that_the_old_library_took_is_taken(self, shelf: Shelf, takes_last: bool, user: str) -> None:
+        shelf.sessions["key-ben"] = LegacySession(data={"user": "ben"})
+        shelf.takes_last = takes_last  # type: ignore[misc]
+        assert Site(legacy=[shelf]).visitor().read(cookie="shelf=key-anna; shelf=key-ben")["user"] == user
+
+    def test_one_that_is_left_behind_is_told_of_and_removed(
+        self, shelf: Shelf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        other = Shelf(cookie_name="other")
+        other.sessions["key-cart"] = LegacySession(data={"cart": ["tea"]})
+        site = Site(legacy=[shelf, other])
+        visitor = visitor_of(site)
+        visitor.put("other", "key-cart")
+        response = visitor.visit(lambda session: session["user"])
+        assert [cookie.partition("=")[0] for cookie in response.set_cookies] == ["id", "shelf", "other"]
+        assert "several sessions" in caplog.text
+        assert site.middleware.legacy_counts["shelf", "left-behind"] == 1
+
+    def test_one_that_is_over_is_removed_with_the_one_that_is_taken(self, shelf: Shelf) -> None:
+        other = Shelf(cookie_name="other")
+        other.sessions["key-old"] = LegacySession(data={"k": 1}, expires=clock.now() - 1)
+        visitor = visitor_of(Site(legacy=[other, shelf]))
+        visitor.put("other", "key-old")
+        response = visitor.visit(lambda session: session["user"])
+        assert [cookie.partition("=")[0] for cookie in response.set_cookies] == ["id", "other", "shelf"]
+
+    def test_what_an_old_process_has_set_meanwhile_goes_with_our_next_cookie(
+        self, visitor: Visitor, shelf: Shelf
+    ) -> None:
+        visitor.read()
+        shelf.sessions["key-again"] = LegacySession(data={"user": "anna"})
+        visitor.put("shelf", "key-again")
+        assert visitor.visit(lambda session: session["user"]).set_cookies == []
+        cookies = visitor.visit(lambda session: session.cycle_id()).set_cookies
+        assert [cookie.partition("=")[0] for cookie in cookies] == ["id", "shelf"]
+
+    def test_made_up_cookies_leave_nothing_in_the_store(self, site: Site) -> None:
+        """Those of unsigned ids can be made up by anybody."""
+        visitor = site.visitor()
+        visitor.set(n=1)
+        header = "; ".join(["id=" + visitor.token, *(f"shelf=key-{number}" for number in range(5))])
+        visitor.visit(lambda session: session.flush(), cookie=header)
+        assert site.store.records == []
 
     def test_what_an_old_process_has_signed_meanwhile_ends_with_the_logout(
         self, visitor: Visitor, shelf: Shelf
@@ -291,11 +373,24 @@ class TestSeveralCookies:
         visitor.put("shelf", "key-again")
         assert visitor.read() == {}
 
-    def test_an_outage_while_that_is_noted_is_no_success(self, site: Site, visitor: Visitor) -> None:
+    def test_an_outage_while_that_is_noted_is_no_success(self, site: Site, visitor: Visitor, shelf: Shelf) -> None:
         visitor.read()
+        shelf.sessions["key-other"] = LegacySession(data={"user": "anna"})
         visitor.put("shelf", "key-other")
         site.store.fail("create")
         assert visitor.visit(lambda session: session.flush()).status == 503
+        # Nothing has changed: it is still logged in.
+        assert visitor.read()["user"] == "anna"
+
+    def test_the_old_storage_is_not_needed_for_a_logout(self, site: Site, visitor: Visitor, shelf: Shelf) -> None:
+        visitor.read()
+        shelf.sessions["key-other"] = LegacySession(data={"user": "anna"})
+        visitor.put("shelf", "key-other")
+        shelf.is_down = True
+        assert visitor.visit(lambda session: session.flush()).status == 200
+        shelf.is_down = False
+        visitor.put("shelf", "key-other")
+        assert visitor.read() == {}
 
     def test_a_cookie_that_opens_nothing_any_more_goes_with_the_next_of_ours(self, site: Site, shelf: Shelf) -> None:
         shelf.sessions["key-anna"] = LegacySession(data={"k": 1}, expires=clock.now() - 1)
@@ -360,6 +455,9 @@ class TestNothingIsLost:
             time.advance(2 * MINUTE)
             assert all(salted[0].payload not in record.payload for record in site.store.records)
             assert all(not record.id.startswith("legacy.salt.") for record in site.store.records)
+            # Not only ended, but deleted, sweeper or not.
+            visitor.read()
+            assert ("delete", salted[0].id) in site.store.calls
 
     def test_a_note_of_a_newer_version_is_left_alone(self, site: Site, visitor: Visitor, shelf: Shelf) -> None:
         site.store.put(Record(note_id("shelf", "key-anna"), b'[2,"",0]', clock.now() + HOUR))
@@ -367,9 +465,43 @@ class TestNothingIsLost:
         assert shelf.discarded == []
 
     @pytest.mark.parametrize("payload", [b"[]", b"nonsense", b'[1,"",0,null,null,false,{"k":{"$":["x",1]}}]'])
-    def test_a_note_that_cannot_be_read_is_no_error(self, site: Site, visitor: Visitor, payload: bytes) -> None:
+    def test_a_note_that_cannot_be_read_is_no_error(
+        self, site: Site, visitor: Visitor, shelf: Shelf, payload: bytes
+    ) -> None:
+        shelf.sessions.clear()
         site.store.put(Record(note_id("shelf", "key-anna"), payload, clock.now() + HOUR))
         assert visitor.read() == {}
+
+    @pytest.mark.parametrize("imported", [False, True])
+    @pytest.mark.parametrize("call", range(3))
+    @pytest.mark.parametrize("how", ["fails", "is repeated"])
+    def test_a_write_whose_answer_is_lost_loses_nobody(self, shelf: Shelf, call: int, how: str, imported: bool) -> None:
+        """It was done, and the driver says it failed, or has done it a second time."""
+        store = Unanswered()
+        if imported:
+            store.create(imported_record("shelf", "key-anna", shelf.sessions.pop("key-anna"), clock.now() + HOUR))
+        site = Site(store, legacy=[shelf])
+        visitor = visitor_of(site)
+        store.call, store.how = call, how
+        visitor.visit(lambda session: session["user"])
+        store.call = -1
+        assert visitor.read()["user"] == "anna"
+        assert visitor.read()["user"] == "anna"
+
+    @pytest.mark.parametrize(
+        "reason", [Reason.CORRUPT, Reason.PICKLE_DISABLED, Reason.UNSTORABLE, Reason.NOT_FOUND, Reason.BAD_ID]
+    )
+    def test_a_cookie_that_a_mistake_keeps_from_being_read_stays(self, shelf: Shelf, reason: Reason) -> None:
+        """A wrong option must not log everybody out for good."""
+        site = Site(legacy=[shelf])
+        visitor = visitor_of(site)
+
+        def fail() -> None:
+            raise LegacyError(reason)
+
+        shelf.before_open = fail
+        assert len(visitor.set(csrf="x").set_cookies) == 1
+        assert visitor.read(cookie="shelf=" + visitor.cookies["shelf"])["user"] == "anna"
 
     def test_a_store_that_is_not_atomic_gives_one_session_too(self, shelf: Shelf) -> None:
         store = CachelibStore(SimpleCache(threshold=sys.maxsize))
@@ -417,6 +549,19 @@ class TestTerms:
         _, visitor = self.take(shelf, LegacySession(data={"k": 1}, expires=clock.now() - 1))
         assert visitor.visit(lambda session: session.get("k")).set_cookies == []
         assert visitor.read() == {}
+
+    def test_a_permanent_session_lives_on_for_as_long_as_it_did_there(self, shelf: Shelf) -> None:
+        month = timedelta(days=31)
+        session = LegacySession(
+            data={"k": 1}, persistent=True, idle=31 * 24 * HOUR, expires=clock.now() + 30 * 24 * HOUR
+        )
+        _, visitor = self.take(shelf, session)
+        assert visitor.ask(lambda session: session.expiry) == OnInactivity(month)
+        with ReplacedClock() as time:
+            time.advance(timedelta(days=29))
+            assert visitor.read() == {"k": 1}
+            time.advance(timedelta(days=29))
+            assert visitor.read() == {"k": 1}
 
     def test_a_cookie_that_outlived_the_browser_goes_on_to(self, shelf: Shelf) -> None:
         session = LegacySession(data={"k": 1}, persistent=True)
@@ -474,6 +619,12 @@ class TestRetiring:
         with pytest.raises(TypeError, match="not of object"):
             Site(legacy=[object()])
 
+    def test_a_source_without_a_list_is_told_of(self, shelf: Shelf) -> None:
+        with pytest.raises(TypeError, match=r"not Shelf: write legacy=\[source\]"):
+            Site(legacy=shelf)
+        with pytest.raises(TypeError, match="not generator"):
+            Site(legacy=(source for source in [shelf]))
+
     def test_a_storage_that_cannot_delete_is_told_of(
         self, site: Site, visitor: Visitor, shelf: Shelf, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -487,19 +638,29 @@ class TestRetiring:
     def test_another_word_is_refused(self, shelf: Shelf) -> None:
         with pytest.raises(ValueError, match="'delete' or 'keep'"):
             Site(legacy=[shelf], retire="never")
+        with pytest.raises(ValueError, match="'delete' or 'keep'"):
+            Site(retire="never")
 
 
 class TestFailures:
     def test_each_reason_is_counted_and_none_is_an_error(self, shelf: Shelf) -> None:
-        middleware = SessionMiddleware(Site._page, MemoryStore(), legacy=[shelf])
+        site = Site(legacy=[shelf])
         for cookie in ("key-anna", "forged", "key-nobody"):
-            environ = make_environ(HTTP_COOKIE=f"shelf={cookie}", **{"tests.handler": dict, "tests.status": 200})
-            list(middleware(environ, lambda *_: None))  # type: ignore[arg-type]
-        assert middleware.legacy_counts == {
+            visitor_of(site, cookie).read()
+        assert site.middleware.legacy_counts == {
             ("shelf", "taken-over"): 1,
             ("shelf", "bad-signature"): 1,
             ("shelf", "not-found"): 1,
         }
+
+    def test_our_own_cookie_is_none_of_theirs_though_it_has_the_same_name(self) -> None:
+        site = Site(legacy=[Shelf(cookie_name="id")])
+        visitor = site.visitor()
+        visitor.set(n=1)
+        replay = visitor.tab()
+        visitor.visit(lambda session: session.flush())
+        replay.read()
+        assert site.middleware.legacy_counts == {}
 
     def test_nothing_of_it_is_logged_but_the_reason(
         self, site: Site, visitor: Visitor, caplog: pytest.LogCaptureFixture
@@ -542,6 +703,27 @@ class TestImported:
         assert visitor.read() == {"user": "anna", "cart": ["tea"]}
         assert len(session_records(site)) == 1
 
+    def test_the_living_session_comes_before_the_imported_one(self, shelf: Shelf) -> None:
+        store = RecordingStore()
+        store.put(imported_record("shelf", "key-anna", LegacySession(data={"user": "nobody"}), clock.now() + HOUR))
+        assert visitor_of(Site(store, legacy=[shelf])).read()["user"] == "anna"
+
+    def test_what_was_ended_there_since_is_not_taken(self, shelf: Shelf) -> None:
+        store = RecordingStore()
+        store.put(imported_record("shelf", "key-anna", shelf.sessions["key-anna"], clock.now() + HOUR))
+
+        def end() -> None:
+            raise LegacyError(Reason.DELETED)
+
+        shelf.before_open = end
+        assert visitor_of(Site(store, legacy=[shelf])).read() == {}
+
+    def test_it_does_not_need_the_old_storage(self, shelf: Shelf) -> None:
+        store = RecordingStore()
+        store.put(imported_record("shelf", "key-anna", shelf.sessions["key-anna"], clock.now() + HOUR))
+        shelf.is_down = True
+        assert visitor_of(Site(store, legacy=[shelf])).read()["user"] == "anna"
+
     def test_without_an_end_there_a_replay_stays_out_for_years(self, shelf: Shelf) -> None:
         """It was imported with an end for want of one, but its cookie never ends."""
         with ReplacedClock() as time:
@@ -578,3 +760,63 @@ class TestImported:
             visitor.visit(lambda session: session.flush())
             time.advance(2 * MINUTE)
             assert replay.read() == {}
+
+
+class Prefs(Shelf):
+    """All of its sessions are in the cookie, and two visitors with the same one have the same."""
+
+    system: ClassVar[str] = "prefs"
+
+    def open(self, cookie: str) -> LegacySession:
+        return LegacySession(data={"lang": cookie[4:]}, expires=clock.now() + HOUR, personal=False)
+
+
+class TestSharedCookies:
+    @pytest.fixture
+    def site(self) -> Site:
+        return Site(legacy=[Prefs()])
+
+    def test_two_visitors_with_the_same_cookie_do_not_meet_in_one_session(self, site: Site) -> None:
+        anna, ben = visitor_of(site, "key-de"), visitor_of(site, "key-de")
+        anna.set(card="4111")
+        assert ben.read() == {"lang": "de"}
+        assert anna.cookies != ben.cookies
+        assert anna.read() == {"lang": "de", "card": "4111"}
+
+    def test_one_who_comes_later_gets_in_too(self, site: Site) -> None:
+        with ReplacedClock() as time:
+            visitor_of(site, "key-de").read()
+            time.advance(10 * MINUTE)
+            assert visitor_of(site, "key-de").read() == {"lang": "de"}
+
+    @pytest.mark.parametrize("wait", [timedelta(), 2 * MINUTE, timedelta(minutes=59)])
+    @pytest.mark.parametrize("retire", ["delete", "keep"])
+    def test_after_the_logout_a_replay_stays_logged_out(self, wait: timedelta, retire: str) -> None:
+        with ReplacedClock() as time:
+            visitor = visitor_of(Site(legacy=[Prefs()], retire=retire), "key-de")
+            replay = visitor.tab()
+            visitor.read()
+            visitor.visit(lambda session: session.cycle_id())
+            visitor.visit(lambda session: session.flush())
+            time.advance(wait)
+            assert replay.read() == {}
+
+    @pytest.mark.parametrize("method", ["load", "create", "delete"])
+    @pytest.mark.parametrize("after", range(4))
+    def test_a_logout_is_done_or_a_503(self, method: str, after: int) -> None:
+        store = Failing(None, after)
+        visitor = visitor_of(Site(store, legacy=[Prefs()]), "key-de")
+        replay = visitor.tab()
+        visitor.read()
+        store.method = method
+        response = visitor.visit(lambda session: session.flush())
+        store.method = None
+        if response.status == 200:
+            assert replay.read() == {}
+        assert visitor.read() == ({} if response.status == 200 else {"lang": "de"})
+
+    def test_nothing_is_left_of_it_after_its_end(self, site: Site) -> None:
+        with ReplacedClock() as time:
+            visitor_of(site, "key-de").read()
+            time.advance(timedelta(hours=26))
+            assert session_records(site) == site.store.records == []

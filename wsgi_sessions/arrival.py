@@ -9,192 +9,247 @@ import os
 from contextlib import suppress
 from datetime import timedelta
 
+import msgspec
+
 from . import clock, codec
-from .exceptions import RecordExists, RecordNotFound, StoreError, VersionConflict
-from .expiry import OnInactivity
+from .exceptions import RecordExists, StoreError
+from .expiry import Expiry, OnInactivity
 from .legacy import LegacyError, LegacySession, LegacySource, Reason
-from .notes import ENDED, Note, encode_note, encoded, note_id, open_note, salt_id
+from .notes import (
+    ENDED,
+    Note,
+    Noted,
+    encode_origin,
+    encoded,
+    look_for_note,
+    note_id,
+    open_origin,
+    origin_id,
+    salt_id,
+    store_note,
+)
 from .presented import Presented, Standing, verify
 from .record import SCHEMA, Envelope, Record, seal
 from .settings import Settings
+from .stores.base import SessionStore
 from .token import SessionToken
 
 _log = logging.getLogger("wsgi_sessions.migration")
 
-# How long requests that were sent before our cookie arrived may still come to the new session. Milliseconds.
-_JOINING = 60_000
+#: How long requests that were sent before our cookie arrived may still come to the new session. Milliseconds.
+JOINING = 60_000
+# For longer than the legacy session may go on without us: old processes that still run may renew it. A day.
+_MARGIN = 24 * 60 * 60 * 1000
 # How long the note of a session without an end is kept: ten years.
 _FOREVER = 10 * 365 * 24 * 60 * 60 * 1000
 _SALT_BYTES = 16
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """What is to become one of ours.
+
+    :param end: when it is to end at the latest, Unix milliseconds; None for when ours would.
+    :param kept: until when it is remembered that it was taken over, Unix milliseconds.
+    """
+
+    session: LegacySession
+    end: int | None
+    kept: int
+
+
 class Arrival:
     """One legacy cookie in one request.
 
+    :param retires: what the legacy system has stored goes.
     :raises LegacyError: if it is not one of its system's.
     """
 
-    def __init__(self, settings: Settings, source: LegacySource, cookie: str) -> None:
+    #: What could not be taken along, once this request has made a session of it; None as long as none has been made.
+    dropped: tuple[tuple[str, str], ...] | None = None
+
+    def __init__(self, settings: Settings, source: LegacySource, cookie: str, *, retires: bool) -> None:
         self.source = source
         self._settings = settings
         self._store = settings.store
         self._cookie = cookie
+        self._retires = retires
         self._identities = source.identify(cookie)
         self._ids = [note_id(source.system, identity) for identity in self._identities]
 
-    def take(self, retires: bool) -> tuple[Presented, tuple[tuple[str, str], ...] | None]:
-        """Return our session, and what was dropped for it; None for that if another request has made it a moment ago.
+    def take(self) -> Presented:
+        """Return our session.
 
         :raises LegacyError: if there is none.
         :raises StoreError: if a store failed.
         """
-        note, record = self._noted()
-        if note is not None and note.id:
-            return self._join(note, retires), None
-        try:
-            session, end, kept_until = self._read(note, record)
-        except LegacyError:
-            # The request that was faster has deleted it.
-            note, _ = self._noted()
-            if note is not None and note.id:
-                return self._join(note, retires), None
-            raise
-        return self._make(session, record, end, _FOREVER if not retires or kept_until is None else kept_until, retires)
-
-    def forget(self) -> None:
-        """Note that the session has ended, unless it is noted already."""
-        note, record = self._noted()
-        if note is None or not note.id:
-            self._remember(Note(SCHEMA, ENDED, 0), record, _FOREVER)
-
-    def removals(self, retires: bool) -> list[tuple[str, str]]:
-        """Return the headers that remove its cookie, once ours is sent."""
-        ours = self._settings.cookie
-        return self.source.removals(ours) if retires and ours is not None else []
-
-    def _make(
-        self, session: LegacySession, imported: Record | None, end: int | None, kept_until: int, retires: bool
-    ) -> tuple[Presented, tuple[tuple[str, str], ...] | None]:
-        """Store a salt, the session and the note, in this order, so that whoever finds one finds what went before."""
-        now, salt = clock.now(), os.urandom(_SALT_BYTES)
-        token = SessionToken(SessionToken.generate().id, self._secret(salt))
-        ours, envelope = self._ours(session, token, end)
-        try:
-            self._store.create(Record(salt_id(token.id), salt, now + _JOINING))
-            self._store.create(ours)
-            is_first = self._remember(Note(SCHEMA, token.id, now), imported, kept_until)
-        except StoreError:
-            self._drop(token.id)
-            raise
-        if not is_first:
-            self._drop(token.id)
-            note, _ = self._noted()
-            if note is None or not note.id:
-                raise LegacyError(Reason.REPLAYED)
-            return self._join(note, retires), None
-        if retires:
-            self._discard()
-        return self._presented(ours, envelope, token, retires), session.dropped
-
-    def _drop(self, id: str) -> None:
-        """Delete what turned out to be in vain, if the store lets us; nobody knows its token, and it ends by itself."""
-        with suppress(StoreError):
-            self._store.delete(id)
-            self._store.delete(salt_id(id))
-
-    def _noted(self) -> tuple[Note | None, Record | None]:
-        for id in self._ids:
-            record = self._store.load(id)
-            if record is not None:
-                return open_note(record), record
-        return None, None
-
-    def _read(self, note: Note | None, record: Record | None) -> tuple[LegacySession, int | None, int | None]:
-        """Return the session, its end and that of its cookie: from the note if it was imported, or from its source."""
-        if note is not None and record is not None:
+        noted = self._noted()
+        if noted is None or not noted.is_over:
             try:
-                data = {key: codec.decode(value) for key, value in note.data.items()}
-            except ValueError:
-                raise LegacyError(Reason.CORRUPT, "what was imported of it") from None
-            session = LegacySession(data=data, created=note.created, persistent=note.persistent)
-            return session, record.expires, note.end
-        session = self.source.open(self._cookie)
-        if session.expires is not None and session.expires <= clock.now():
-            raise LegacyError(Reason.EXPIRED)
-        return session, session.expires, session.expires
+                return self._make(self._read(noted), noted)
+            except LegacyError as error:
+                # The request that was faster may have deleted it.
+                noted = self._noted() if error.reason is Reason.NOT_FOUND else None
+                if noted is None or not noted.is_over:
+                    raise
+        return self._join(noted.note)
 
-    def _ours(self, session: LegacySession, token: SessionToken, end: int | None) -> tuple[Record, Envelope]:
-        now, settings = clock.now(), self._settings
-        created = now if session.created is None else min(session.created, now)
-        ends = [settings.expiry.expires(now)]
-        if end is not None:
-            ends.append(end)
-        elif session.accessed is not None:
-            ends.append(settings.expiry.expires(session.accessed))
-        if settings.max_lifetime is not None:
-            ends.append(created + settings.max_lifetime)
-        if min(ends) <= now:
-            raise LegacyError(Reason.EXPIRED)
-        policy = None
-        if session.persistent and not settings.expiry.persistent:
-            policy = OnInactivity(timedelta(milliseconds=ends[0] - now)).dump()
-        hashed = token.secret_hash()
-        envelope = Envelope(SCHEMA, token.id, created, hashed, None, 0, policy, encoded(session.data))
-        payload = seal(envelope)
-        if len(payload) > settings.max_payload:
-            raise LegacyError(Reason.UNSTORABLE, f"{len(payload)} bytes, over the limit of {settings.max_payload}")
-        return Record(token.id, payload, min(ends)), envelope
+    def forget(self) -> bool:
+        """Note of a session that could be taken over that it has ended, and delete it there; False if it could not.
 
-    def _remember(self, note: Note, imported: Record | None, kept_until: int) -> bool:
-        """Store the note; False if another request was faster."""
-        expires = max(clock.now() + _JOINING, clock.now() + _FOREVER if kept_until == _FOREVER else kept_until)
-        payload = encode_note(note)
-        try:
-            if imported is None:
-                self._insert(Record(self._ids[0], payload, expires))
-            else:
-                self._store.save(Record(imported.id, payload, expires, imported.version))
-        except (RecordExists, VersionConflict, RecordNotFound):
+        :raises LegacyError: if it has ended there.
+        :raises StoreError: if our store failed.
+        """
+        noted = self._noted()
+        if noted is not None and noted.is_over:
             return False
-        if self._store.atomic:
-            return True
-        # Here the last one wins, which all of them see.
-        stored, _ = self._noted()
-        return stored is not None and stored.id == note.id
-
-    def _insert(self, record: Record) -> None:
         try:
-            self._store.create(record)
-        except RecordExists:
-            if self._store.load(record.id) is not None:
-                raise
-            # An imported one that has ended, and that nobody has swept.
-            self._store.delete(record.id)
-            self._store.create(record)
+            kept = self._read(noted).kept
+        except StoreError:
+            kept = self._kept(None)
+        store_note(self._store, Note(SCHEMA, ENDED, 0), self._ids, kept, noted)
+        self._discard()
+        return True
 
-    def _join(self, note: Note, retires: bool) -> Presented:
-        """Return the session that another request has made of the same one a moment ago."""
-        salt = self._store.load(salt_id(note.id))
-        if salt is None or clock.now() - note.taken > _JOINING:
+    def _noted(self) -> Noted | None:
+        return look_for_note(self._store, self._ids)
+
+    def _read(self, imported: Noted | None) -> _Found:
+        """Return the session as its source has it, or else as it was imported."""
+        try:
+            session = self.source.open(self._cookie)
+        except LegacyError as error:
+            if imported is None or error.reason is not Reason.NOT_FOUND:
+                raise
+        except StoreError:
+            # What was imported does not need the old storage.
+            if imported is None:
+                raise
+        else:
+            if session.expires is not None and session.expires <= clock.now():
+                raise LegacyError(Reason.EXPIRED)
+            return _Found(session, session.expires, self._kept(session.expires))
+        note = imported.note
+        try:
+            data = {key: codec.decode(value) for key, value in note.data.items()}
+        except ValueError:
+            raise LegacyError(Reason.CORRUPT, "what was imported of it") from None
+        session = LegacySession(data=data, created=note.created, expires=note.end, persistent=note.persistent)
+        return _Found(session, imported.record.expires, self._kept(note.end))
+
+    def _join(self, note: Note) -> Presented:
+        """Return the session that another request has made of the same one a moment ago.
+
+        :raises LegacyError: if it was not then, or has ended.
+        """
+        salt = None if note.id == ENDED else self._store.load(salt_id(note.id))
+        if salt is None or clock.now() - note.taken > JOINING:
             raise LegacyError(Reason.REPLAYED)
         presented = verify(self._settings, SessionToken(note.id, self._secret(salt.payload)))
-        if presented.record is None or presented.envelope is None or presented.token is None:
+        if presented.record is None:
             if presented.standing is Standing.NEW:
                 raise LegacyError(Reason.REPLAYED)
             return presented
-        return self._presented(presented.record, presented.envelope, presented.token, retires)
+        return msgspec.structs.replace(presented, is_taken_over=True)
+
+    def _make(self, found: _Found, noted: Noted | None) -> Presented:
+        """Store what leads to the session and then the session, so that whoever finds it finds what went before."""
+        salt = os.urandom(_SALT_BYTES)
+        token = SessionToken.generate()
+        personal = found.session.personal
+        if personal:
+            token = SessionToken(token.id, self._secret(salt))
+        ours, envelope = self._ours(found, token)
+        try:
+            for record in (self._way(found, token.id, salt), ours):
+                # Its id was made up here: if it is there, a driver has repeated what had been done.
+                with suppress(RecordExists):
+                    self._store.create(record)
+        except StoreError:
+            self._drop(token.id)
+            raise
+        # If this fails it may have been done: then the next request joins it.
+        note = Note(SCHEMA, token.id, clock.now())
+        if personal and not store_note(self._store, note, self._ids, found.kept, noted):
+            self._drop(token.id)
+            faster = self._noted()
+            if faster is None or not faster.is_over:
+                raise LegacyError(Reason.REPLAYED)
+            return self._join(faster.note)
+        self.dropped = found.session.dropped
+        self._discard()
+        return Presented(ours, envelope, token, is_taken_over=True)
+
+    def _way(self, found: _Found, id: str, salt: bytes) -> Record:
+        """Return what leads from a legacy session to one of ours, or back from ours if several may be made of it."""
+        if found.session.personal:
+            return Record(salt_id(id), salt, clock.now() + JOINING)
+        return Record(origin_id(id), encode_origin(self._ids), found.kept)
+
+    def _drop(self, id: str) -> None:
+        """Delete what turned out to be in vain, if the store lets us; nobody knows its token, and it ends by itself."""
+        for stored in (id, salt_id(id), origin_id(id)):
+            with suppress(StoreError):
+                self._store.delete(stored)
+
+    def _ours(self, found: _Found, token: SessionToken) -> tuple[Record, Envelope]:
+        now, settings, session = clock.now(), self._settings, found.session
+        created = now if session.created is None else min(session.created, now)
+        policy = _own_policy(settings.expiry, session, now)
+        end = (policy or settings.expiry).expires(now)
+        if found.end is not None:
+            end = min(end, found.end)
+        elif session.accessed is not None:
+            end = min(end, (policy or settings.expiry).expires(session.accessed))
+        if settings.max_lifetime is not None:
+            end = min(end, created + settings.max_lifetime)
+        if end <= now:
+            raise LegacyError(Reason.EXPIRED)
+        dumped = None if policy is None else policy.dump()
+        envelope = Envelope(SCHEMA, token.id, created, token.secret_hash(), None, 0, dumped, encoded(session.data))
+        payload = seal(envelope)
+        if len(payload) > settings.max_payload:
+            raise LegacyError(Reason.UNSTORABLE, f"{len(payload)} bytes, over the limit of {settings.max_payload}")
+        return Record(token.id, payload, end), envelope
+
+    def _kept(self, end: int | None) -> int:
+        """Return when a note is to end.
+
+        :param end: of the session there.
+        """
+        now = clock.now()
+        return now + _FOREVER if end is None or not self._retires else max(now + JOINING, end + _MARGIN)
 
     def _secret(self, salt: bytes) -> str:
         """Return the secret that all requests with this session's cookie come to, as long as the salt is there."""
-        digest = hmac.digest(salt, self._identities[0].encode("utf-8", "surrogatepass"), "sha256")[:16]
+        digest = hmac.digest(salt, self._identities[0].encode(), "sha256")[:16]
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
-    def _presented(self, record: Record, envelope: Envelope, token: SessionToken, retires: bool) -> Presented:
-        return Presented(record, envelope, token, is_taken_over=True, removals=tuple(self.removals(retires)))
-
     def _discard(self) -> None:
+        if not self._retires:
+            return
         try:
             self.source.discard(self._cookie)
         except StoreError:
             # The note holds, so it cannot come back by its cookie.
             _log.warning("a session of %s was taken over and not deleted there", self.source.system, exc_info=True)
+
+
+def remember_end(store: SessionStore, id: str) -> None:
+    """Note that a session of ours is ended, so that what it was made of opens no other one.
+
+    :raises StoreError: if the store failed.
+    """
+    origin = store.load(origin_id(id))
+    if origin is None:
+        return
+    for ended in open_origin(origin):
+        with suppress(LegacyError):
+            store_note(store, Note(SCHEMA, ENDED, 0), [ended], origin.expires)
+    store.delete(origin.id)
+
+
+def _own_policy(ours: Expiry, session: LegacySession, now: int) -> Expiry | None:
+    """Return the policy of a session whose cookie is to outlive the browser; None if the middleware's holds."""
+    if not session.persistent or (session.idle is None and ours.persistent):
+        return None
+    return OnInactivity(timedelta(milliseconds=ours.expires(now) - now if session.idle is None else session.idle))

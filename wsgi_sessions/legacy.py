@@ -50,6 +50,9 @@ class LegacySession(msgspec.Struct, frozen=True, kw_only=True):
     :param expires: when it ends by that system's rules, Unix milliseconds; None if it has no end, or does not say.
     :param accessed: when it was used last, Unix milliseconds, for those without an end; None if that is not known.
     :param persistent: whether its cookie was to outlive the browser.
+    :param idle: for how long a persistent one lives on after each use, milliseconds; None for as long as ours.
+    :param personal: no two visitors can have the same cookie. Parallel requests with one come to the same session then;
+        otherwise each to one of its own.
     :param dropped: what could not be taken along: where it was, and why.
     """
 
@@ -58,6 +61,8 @@ class LegacySession(msgspec.Struct, frozen=True, kw_only=True):
     expires: int | None = None
     accessed: int | None = None
     persistent: bool = False
+    idle: int | None = None
+    personal: bool = True
     dropped: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
@@ -72,7 +77,10 @@ class LegacySource(Protocol):
         """What logs and counts call it, such as ``beaker``; part of what a session taken over is remembered by."""
 
     def cookies(self, header: str) -> list[str]:
-        """Return the values of the system's cookie in a Cookie header, at most five, quotes undone. Never raises."""
+        """Return the values of the system's cookie in a Cookie header, at most five, quotes undone. Never raises.
+
+        The first is the one that the system itself took.
+        """
 
     def identify(self, cookie: str) -> list[str]:
         """Return what identifies the session that a cookie presents, after its signature was verified.

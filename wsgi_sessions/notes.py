@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import msgspec
 
 from . import codec
+from .exceptions import RecordExists, RecordNotFound, VersionConflict
 from .legacy import LegacyError, LegacySession, Reason
 from .record import SCHEMA, Record
+from .stores.base import SessionStore
 
 #: What the ids of notes begin with, and no token.
 NOTES = "legacy."
@@ -37,6 +40,18 @@ class Note(msgspec.Struct, array_like=True, frozen=True):
     end: int | None = None
     persistent: bool = False
     data: dict[str, msgspec.Raw] = {}
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """A note as it is stored."""
+
+    note: Note
+    record: Record
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the session was taken over, or has ended; otherwise it was imported and waits."""
+        return self.note.id != ""
 
 
 #: Returns the payload for a note.
@@ -68,6 +83,68 @@ def open_note(record: Record) -> Note:
     if note.schema != SCHEMA:
         raise LegacyError(Reason.CORRUPT, "noted by a newer version")
     return note
+
+
+def look_for_note(store: SessionStore, ids: Iterable[str]) -> Noted | None:
+    """Return the first note that is stored under one of these ids; None if there is none.
+
+    :raises LegacyError: if it cannot be read.
+    :raises StoreError: if the store failed.
+    """
+    for id in ids:
+        record = store.load(id)
+        if record is not None:
+            return Noted(open_note(record), record)
+    return None
+
+
+def store_note(store: SessionStore, note: Note, ids: list[str], expires: int, before: Noted | None = None) -> bool:
+    """Store a note under the first of the ids; False if another request was faster.
+
+    :param before: the one in whose place it goes.
+    :raises LegacyError: if the one that is there cannot be read.
+    :raises StoreError: if the store failed; it may have been stored.
+    """
+    try:
+        if before is None:
+            store.create(Record(ids[0], encode_note(note), expires))
+        else:
+            store.save(Record(before.record.id, encode_note(note), expires, before.record.version))
+        if store.atomic:
+            return True
+    except RecordExists:
+        if store.load(ids[0]) is None:
+            # One that has ended, and that nobody has swept.
+            store.delete(ids[0])
+            with suppress(RecordExists):
+                store.create(Record(ids[0], encode_note(note), expires))
+    except (VersionConflict, RecordNotFound):
+        pass
+    # A driver may have repeated what had been done; and in a store that is not atomic the last one wins.
+    stored = look_for_note(store, ids)
+    return stored is not None and stored.note.id == note.id
+
+
+def encode_origin(ids: list[str]) -> bytes:
+    """Return the payload of what says where a session came from that left no note.
+
+    :param ids: under which to note, once it is ended, that it was.
+    """
+    return msgspec.json.encode([SCHEMA, ids])
+
+
+def open_origin(record: Record) -> list[str]:
+    """Return the ids in such a record; none, if a newer version of this package wrote it."""
+    try:
+        schema, ids = msgspec.json.decode(record.payload, type=tuple[int, list[str]])
+    except msgspec.DecodeError:
+        return []
+    return ids if schema == SCHEMA else []
+
+
+def origin_id(id: str) -> str:
+    """Return under which id the origin of a session is stored."""
+    return f"{NOTES}origin.{id}"
 
 
 def salt_id(id: str) -> str:

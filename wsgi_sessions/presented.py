@@ -65,12 +65,10 @@ def find_presented(settings: Settings, cookie_header: str, *, may_send_cookies: 
         return _NOTHING
     tokens = settings.cookie.candidates(cookie_header)
     presented = verify(settings, tokens[0]) if len(tokens) == 1 else _choose(settings, tokens)
-    if settings.takeover is None or presented is _AMBIGUOUS or presented.record is not None:
+    if settings.takeover is None or presented is _AMBIGUOUS or not may_send_cookies:
         return presented
-    if presented.standing is not Standing.NEW:
-        return presented
-    found: Presented | None = settings.takeover.find(settings, cookie_header) if may_send_cookies else None
-    return found or presented
+    completed: Presented = settings.takeover.complete(settings, presented, cookie_header)
+    return completed
 
 
 def _choose(settings: Settings, tokens: list[SessionToken]) -> Presented:

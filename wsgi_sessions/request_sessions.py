@@ -82,9 +82,9 @@ class RequestSessions:
         if not isinstance(always_save, bool):
             raise TypeError(f"always_save must be True or False, not {type(always_save).__name__}")
         self.cookie = SessionCookie() if cookie is None else cookie
-        self._takeover = Takeover(legacy, retire) if legacy else None
-        if self._takeover is not None:
-            self._takeover.check_cookie(self.cookie)
+        takeover = Takeover(legacy, retire)
+        takeover.check_cookie(self.cookie)
+        self._takeover = takeover if legacy else None
         self._settings = Settings(
             store,
             cookie=self.cookie,

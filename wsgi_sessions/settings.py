@@ -17,11 +17,11 @@ _MILLISECOND = timedelta(milliseconds=1)
 class LegacyFinder(Protocol):
     """Finds the sessions of other libraries: a Takeover."""
 
-    def find(self, settings: Settings, cookie_header: str) -> Any:
-        """Return what a request presents of them, as one of ours; None for nothing."""
+    def complete(self, settings: Settings, presented: Any, cookie_header: str) -> Any:
+        """Return what a request presents, of ours and of theirs."""
 
-    def forget(self, settings: Settings, cookie_header: str) -> None:
-        """Note that what a request presents of them has ended with its own session of ours."""
+    def forget(self, settings: Settings, cookie_header: str, id: str) -> None:
+        """Note that what a request presents of them ends with a session of ours, and what that was made of."""
 
 
 class Settings:

@@ -185,10 +185,11 @@ class State:
         """
         standing = self.standing
         if self.record is not None:
+            if self.settings.takeover is not None:
+                # First: afterwards nobody would know what is not to come back.
+                self.settings.takeover.forget(self.settings, cookie_header, self.record.id)
             self.settings.store.delete(self.record.id)
             standing = Standing.NEW
-            if self.settings.takeover is not None:
-                self.settings.takeover.forget(self.settings, cookie_header)
         self.ended = True
         self.announce = False
         self.become_new(standing)

@@ -3,23 +3,36 @@
 Beside the new session a note is stored under a hash of what identified the old one. It is
 made with an insert that only one of several requests can win; the others read it
 and come to the same session and the same token, which is made of the old identity and a salt. The salt is
-stored for a minute. Then the note only says that the old session has been taken over,
+there for a minute. Then the note only says that the old session has been taken over,
 so that its cookie, which nobody can revoke, opens nothing any more.
+
+What identifies the session of a signed cookie is its text, and two visitors may have the same: the same data, signed in
+the same second. They must not meet in one session, so each request with such a cookie makes its own, without a note.
+Where it came from is stored instead; the note is made when one of them is ended.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-from .arrival import Arrival
+import msgspec
+
+from . import clock
+from .arrival import JOINING, Arrival, remember_end
 from .cookies.cookie import SessionCookie
-from .legacy import LegacyError, LegacySource
-from .presented import Presented
+from .exceptions import StoreError
+from .legacy import LegacyError, LegacySource, Reason
+from .notes import salt_id
+from .presented import Presented, Standing
 from .settings import Settings
 
 _log = logging.getLogger("wsgi_sessions.migration")
+
+# Whoever presents one of these has no use for its cookie any more. Others can be read again once a mistake is mended.
+_GONE = (Reason.DELETED, Reason.EXPIRED, Reason.REPLAYED)
 
 
 class Takeover:
@@ -35,12 +48,17 @@ class Takeover:
     def __init__(self, sources: Sequence[LegacySource], retire: str = "delete") -> None:
         if retire not in ("delete", "keep"):
             raise ValueError(f"retire must be 'delete' or 'keep', not {retire!r}")
+        if not isinstance(sources, list | tuple):
+            raise TypeError(f"legacy must be a list of sources, not {_described(sources)}: write legacy=[source]")
         for source in sources:
             if isinstance(source, type) or not callable(getattr(source, "identify", None)):
-                kind = f"the class {source.__name__}" if isinstance(source, type) else type(source).__name__
-                raise TypeError(f"legacy must be a list of sources such as FlaskSource(secret_key), not of {kind}")
+                raise TypeError(
+                    f"legacy must be a list of sources such as FlaskSource(secret_key), not of {_described(source)}"
+                )
         self._sources = tuple(sources)
         self._retires = retire == "delete"
+        # When and under which id this process has stored a salt.
+        self._salts: deque[tuple[int, str]] = deque()
         #: How many sessions were taken over, and why others were not, by system and reason.
         self.counts: Counter[tuple[str, str]] = Counter()
 
@@ -52,56 +70,101 @@ class Takeover:
         if not self._retires and not all(source.removals(ours) for source in self._sources):
             raise ValueError(f"retire='keep' needs another cookie name than {ours.name!r}, which the old one has")
 
-    def find(self, settings: Settings, cookie_header: str) -> Presented | None:
-        """Return the session that a legacy cookie has brought, as one of ours that is stored.
+    def complete(self, settings: Settings, presented: Presented, cookie_header: str) -> Presented:
+        """Return the session that a request presents: ours, or one that a legacy cookie has brought.
 
-        Where none has, but one that has ended there or here, the removals of its cookie; None if there is nothing.
+        With it go the removals of the legacy cookies that are of no use any more.
 
+        :param presented: ours, if there is one that is alive.
         :raises StoreError: if our store or the legacy system's failed.
         """
-        found: Presented | None = None
-        stale: list[tuple[str, str]] = []
-        for arrival in self._arrivals(settings, cookie_header):
-            try:
-                if found is None:
-                    found = self._taken(arrival)
-                else:
-                    # Another one of the same visitor, which must not come back after the logout.
-                    arrival.forget()
-            except LegacyError as error:
-                self._refuse(arrival.source, error)
-                stale.extend(arrival.removals(self._retires))
-        if found is not None or not stale:
-            return found
-        return Presented(removals=tuple(dict.fromkeys(stale)))
+        self._delete_salts(settings)
+        if presented.record is not None:
+            removals = self._left_over(settings, cookie_header)
+        elif presented.standing is Standing.NEW:
+            presented, removals = self._find(settings, presented, cookie_header)
+        else:
+            return presented
+        return msgspec.structs.replace(presented, removals=removals) if removals else presented
 
-    def forget(self, settings: Settings, cookie_header: str) -> None:
-        """Note of all legacy sessions that a request presents that they have ended: its own of ours has.
+    def forget(self, settings: Settings, cookie_header: str, id: str) -> None:
+        """Note of what a session of ours was made of, and of all that is presented beside it, that it has ended.
 
+        :param id: of ours.
         :raises StoreError: if our store failed.
         """
+        remember_end(settings.store, id)
         for arrival in self._arrivals(settings, cookie_header):
             try:
                 arrival.forget()
             except LegacyError as error:
                 self._refuse(arrival.source, error)
 
+    def _find(
+        self, settings: Settings, presented: Presented, cookie_header: str
+    ) -> tuple[Presented, tuple[tuple[str, str], ...]]:
+        removals: dict[tuple[str, str], None] = {}
+        found: Presented | None = None
+        for arrival in self._arrivals(settings, cookie_header):
+            try:
+                if found is None:
+                    found = self._taken(arrival)
+                elif arrival.forget():
+                    # It must not come back after the logout.
+                    self._count(arrival.source, "left-behind")
+                    _log.warning(
+                        "a visitor presented several sessions; one of %s was left behind", arrival.source.system
+                    )
+            except LegacyError as error:
+                self._refuse(arrival.source, error)
+                if error.reason not in _GONE:
+                    continue
+            removals.update(dict.fromkeys(self._removals(settings, arrival.source)))
+        return found or presented, tuple(removals)
+
+    def _left_over(self, settings: Settings, cookie_header: str) -> tuple[tuple[str, str], ...]:
+        """Return the removals of what is presented beside a session of ours: set by an old process, since."""
+        removals: dict[tuple[str, str], None] = {}
+        for source in self._sources:
+            own = self._removals(settings, source)
+            if own and any(True for _ in self._arrivals_of(settings, source, cookie_header)):
+                removals.update(dict.fromkeys(own))
+        return tuple(removals)
+
     def _arrivals(self, settings: Settings, cookie_header: str) -> Iterator[Arrival]:
         for source in self._sources:
-            for cookie in source.cookies(cookie_header):
-                try:
-                    yield Arrival(settings, source, cookie)
-                except LegacyError as error:
-                    self._refuse(source, error)
+            yield from self._arrivals_of(settings, source, cookie_header)
+
+    def _arrivals_of(self, settings: Settings, source: LegacySource, cookie_header: str) -> Iterator[Arrival]:
+        ours = settings.cookie
+        for cookie in source.cookies(cookie_header):
+            if ours is not None and ours.candidates(f"{ours.name}={cookie}"):
+                # One of ours, under the same name.
+                continue
+            try:
+                yield Arrival(settings, source, cookie, retires=self._retires)
+            except LegacyError as error:
+                self._refuse(source, error)
+
+    def _removals(self, settings: Settings, source: LegacySource) -> list[tuple[str, str]]:
+        return source.removals(settings.cookie) if self._retires and settings.cookie is not None else []
 
     def _taken(self, arrival: Arrival) -> Presented:
-        presented, dropped = arrival.take(self._retires)
-        if dropped is not None:
+        presented = arrival.take()
+        if arrival.dropped is not None:
+            assert presented.token is not None
+            self._salts.append((clock.now(), salt_id(presented.token.id)))
             self._count(arrival.source, "taken-over")
-            for where, why in dropped:
+            for where, why in arrival.dropped:
                 self._count(arrival.source, "dropped-key")
                 _log.info("of a session of %s, %s was dropped: %s", arrival.source.system, where, why)
         return presented
+
+    def _delete_salts(self, settings: Settings) -> None:
+        """Delete those that have ended: with one in hand, and the old storage, a token can be made."""
+        while self._salts and clock.now() - self._salts[0][0] > JOINING:
+            with suppress(IndexError, StoreError):
+                settings.store.delete(self._salts.popleft()[1])
 
     def _refuse(self, source: LegacySource, error: LegacyError) -> None:
         self._count(source, error.reason)
@@ -109,3 +172,7 @@ class Takeover:
 
     def _count(self, source: LegacySource, what: str) -> None:
         self.counts[source.system, str(what)] += 1
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

@@ -154,6 +154,10 @@ class TestArguments:
         with pytest.raises(error, match=words):
             BottleSource(**{"secret": SECRET, "cookie_name": "sess", "serializer": "pickle", **arguments})
 
+    def test_no_session_is_personal(self) -> None:
+        """The same value has the same cookie, whoever got it."""
+        assert not source().open(signed(["sess", {"user": "anna"}])).personal
+
     def test_the_secret_may_be_bytes(self) -> None:
         assert source(SECRET.encode()).open(signed(["sess", "v"])).data == {"sess": "v"}
 

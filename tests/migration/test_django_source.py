@@ -314,6 +314,10 @@ class TestSignedCookies:
         deflated = encoded(zlib.compress(b'{"k":1}'))
         assert self.SOURCE.open(signed_text(f".{deflated}:{base62(START // 1000)}", COOKIE_SALT)).data == {"k": 1}
 
+    def test_only_one_with_a_user_or_a_token_is_personal(self, time: ReplacedClock) -> None:
+        contents: list[dict[str, Any]] = [{"_auth_user_id": "7"}, {"_csrftoken": "x"}, {"lang": "de"}]
+        assert [self.SOURCE.open(cookie(data)).personal for data in contents] == [True, True, False]
+
     def test_one_that_was_signed_for_a_table_is_refused(self, time: ReplacedClock) -> None:
         assert refused(self.SOURCE, signed({"k": 1})).reason is Reason.BAD_SIGNATURE
 

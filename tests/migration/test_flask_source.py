@@ -228,6 +228,26 @@ class TestContents:
         python2 = FlaskSource(KEY, python2=True)
         assert python2.open(written(data)).data == {"_flashes": [("message", "hi")], "raw": "message", "none": b"\xff"}
 
+    @pytest.mark.parametrize(
+        ("data", "is_personal"),
+        [
+            ({"user": "anna"}, True),
+            ({"_user_id": "7"}, True),
+            ({"csrf_token": "4f1c"}, True),
+            ({"lang": "de"}, False),
+            ({"user": None, "user_id": 0}, False),
+        ],
+    )
+    def test_what_two_visitors_may_have_in_common_is_not_personal(
+        self, data: dict[str, Any], is_personal: bool
+    ) -> None:
+        assert FlaskSource(KEY).open(store_with_flask(data)).personal is is_personal
+
+    def test_which_keys_are_personal_can_be_said(self) -> None:
+        cookie = store_with_flask({"user": "guest", "cart_id": 9})
+        assert not FlaskSource(KEY, personal_keys=[]).open(cookie).personal
+        assert FlaskSource(KEY, personal_keys=["cart_id"]).open(cookie).personal
+
     def test_keys_of_the_framework_stay(self, source: FlaskSource) -> None:
         data = {"_user_id": "1", "_fresh": True, "_id": "a" * 128, "csrf_token": "t", "_permanent": True}
         session = source.open(written(data))
@@ -351,6 +371,7 @@ class TestConstruction:
             ({"fallbacks": "key"}, TypeError),
             ({"fallbacks": [""]}, ValueError),
             ({"fallbacks": [1]}, TypeError),
+            ({"personal_keys": "user"}, TypeError),
             ({"lifetime": 5}, TypeError),
             ({"lifetime": timedelta()}, ValueError),
             ({"digest_method": "sha0"}, ValueError),

@@ -55,6 +55,8 @@ class Source(ABC):
 
     #: What logs and counts call it.
     system: ClassVar[str]
+    #: Of several cookies of its name the system took the last, as http.cookies does; otherwise the first.
+    takes_last: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -69,7 +71,7 @@ class Source(ABC):
     ) -> None:
         if on_unknown not in ("drop", "refuse"):
             raise ValueError(f"on_unknown must be 'drop' or 'refuse', not {on_unknown!r}")
-        # Not SameSite=Lax: a browser compares name, domain and path only.
+        # Its SameSite is of no consequence: a browser compares name, domain and path only.
         self._cookie = SessionCookie(
             cookie_name, path=path, domain=domain, secure=secure or partitioned, partitioned=partitioned
         )
@@ -78,7 +80,10 @@ class Source(ABC):
         self._on_unknown = on_unknown
 
     def cookies(self, header: str) -> list[str]:
-        """Return the values of the system's cookie in a Cookie header, at most five, quotes undone. Never raises."""
+        """Return the values of the system's cookie in a Cookie header, at most five, quotes undone. Never raises.
+
+        The first is the one that the system itself took.
+        """
         if len(header) > _MAX_HEADER or self.cookie_name not in header:
             return []
         found = []
@@ -86,6 +91,8 @@ class Source(ABC):
             name, equals, value = pair.partition("=")
             if equals and name.strip(" \t") == self.cookie_name:
                 found.append(_unquoted(value.strip(" \t")))
+        if self.takes_last:
+            found.reverse()
         return list(dict.fromkeys(found))[:_MAX_COOKIES]
 
     @abstractmethod

@@ -88,7 +88,7 @@ class BottleSource(Source):
             raise LegacyError(Reason.BAD_SIGNATURE, "it was signed for another cookie")
         data: dict[Any, Any] = value if type(value) is dict else {self._key: value}
         kept, dropped = self._storable(data)
-        return LegacySession(data=kept, persistent=self._persistent, dropped=dropped)
+        return LegacySession(data=kept, persistent=self._persistent, personal=False, dropped=dropped)
 
     def _verified(self, cookie: str) -> str:
         """Return the payload that was signed, not read yet."""

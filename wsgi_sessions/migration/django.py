@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from datetime import UTC, timedelta, tzinfo
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from ..legacy import LegacySession
 from ._django_sessions import DjangoSessions, StoredSessions
 from ._django_signing import DjangoSigner
 from ._django_storages import cache_storage, session_storage
 from ._payloads import read_payload
+from ._personal import PERSONAL_KEYS, checked_names, is_personal
 from ._reading import refuse_ended
 from .base import Convert
 
@@ -28,6 +31,7 @@ class DjangoCookieSource(DjangoSessions):
     :param cookie_age: its ``SESSION_COOKIE_AGE``.
     :param expire_at_browser_close: its ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
     :param zone: its ``TIME_ZONE``, if its ``USE_TZ`` is not set.
+    :param personal_keys: whose values, unless they are false, no two visitors share; see :class:`FlaskSource`.
     :param cookie_name: this and all others: see :class:`Source`.
     :raises TypeError: if a key is neither ``str`` nor ``bytes``.
     :raises ValueError: if a key is empty, or another value makes no sense.
@@ -44,6 +48,7 @@ class DjangoCookieSource(DjangoSessions):
         cookie_age: timedelta = _TWO_WEEKS,
         expire_at_browser_close: bool = False,
         zone: tzinfo = UTC,
+        personal_keys: Iterable[str] = PERSONAL_KEYS,
         cookie_name: str = "sessionid",
         path: str = "/",
         domain: str | None = None,
@@ -65,6 +70,7 @@ class DjangoCookieSource(DjangoSessions):
             convert=convert,
             on_unknown=on_unknown,
         )
+        self._personal_keys = checked_names(personal_keys)
         self._signer = DjangoSigner(secret_key, fallbacks, salt="django.contrib.sessions.backends.signed_cookies")
 
     def identify(self, cookie: str) -> list[str]:
@@ -78,7 +84,8 @@ class DjangoCookieSource(DjangoSessions):
         # Django accepts none that is older, whatever is said in it.
         refuse_ended(signed_at + self._age)
         payload, _ = self._signer.read(cookie)
-        return self._session(read_payload(payload, pickled=self._pickled), None, signed_at)
+        session = self._session(read_payload(payload, pickled=self._pickled), None, signed_at)
+        return replace(session, personal=is_personal(session.data, self._personal_keys))
 
     def _end(self, expiry: Any, modified: int) -> int | None:
         ends = (super()._end(expiry, modified), modified + self._age)

@@ -12,6 +12,7 @@ from werkzeug.http import parse_date
 
 from .. import clock
 from ..legacy import LegacyError, LegacySession, Reason
+from ._personal import PERSONAL_KEYS, checked_names, is_personal
 from ._reading import inflate, read_base64url, read_json, refuse_ended
 from ._signatures import DottedSigner, check_secret
 from .base import Convert, Source, Unknown
@@ -33,6 +34,9 @@ class FlaskSource(Source):
     :param salt: as its session interface has it, if it is not Flask's own; this and the next two.
     :param digest_method: the name of a digest: ``"sha1"``.
     :param key_derivation: ``"hmac"``, ``"concat"``, ``"django-concat"`` or ``"none"``.
+    :param personal_keys: whose values, unless they are false, no two visitors share: not one that guests have, too.
+        With one of them, parallel requests come to the same new session; without, each to one of its own, because
+        two visitors may have the very same cookie.
     :param python2: whether it ran on Python 2, whose byte strings were meant as text.
     :param cookie_name: this and all others: see :class:`Source`.
     :raises TypeError: if a key is neither ``str`` nor ``bytes``.
@@ -40,6 +44,7 @@ class FlaskSource(Source):
     """
 
     system: ClassVar[str] = "flask"
+    takes_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class FlaskSource(Source):
         salt: str = "cookie-session",
         digest_method: str = "sha1",
         key_derivation: str = "hmac",
+        personal_keys: Iterable[str] = PERSONAL_KEYS,
         python2: bool = False,
         cookie_name: str = "session",
         path: str = "/",
@@ -71,6 +77,7 @@ class FlaskSource(Source):
         keys = _checked_keys(secret_key, fallbacks)
         self._signer = DottedSigner(keys, salt=salt, digest=digest_method, derivation=key_derivation)
         self._lifetime = _checked_lifetime(lifetime)
+        self._personal_keys = checked_names(personal_keys)
         self._python2 = python2
 
     def identify(self, cookie: str) -> list[str]:
@@ -88,7 +95,14 @@ class FlaskSource(Source):
             raise LegacyError(Reason.CORRUPT, "nested too deeply") from None
         permanent = bool(data.pop("_permanent", False))
         kept, dropped = self._storable(data)
-        return LegacySession(data=kept, expires=expires, persistent=permanent, dropped=dropped)
+        return LegacySession(
+            data=kept,
+            expires=expires,
+            persistent=permanent,
+            idle=self._lifetime,
+            personal=is_personal(data, self._personal_keys),
+            dropped=dropped,
+        )
 
     def _data(self, tagged: Any) -> dict[Any, Any]:
         data = _untag(tagged)

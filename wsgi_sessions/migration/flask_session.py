@@ -41,6 +41,7 @@ class FlaskSessionSource(Source):
     """
 
     system: ClassVar[str] = "flask-session"
+    takes_last: ClassVar[bool] = False
 
     def __init__(
         self,

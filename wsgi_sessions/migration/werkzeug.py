@@ -36,6 +36,7 @@ class WerkzeugSource(Source):
     """
 
     system: ClassVar[str] = "werkzeug"
+    takes_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -128,6 +129,7 @@ class SecureCookieSource(Source):
     """
 
     system: ClassVar[str] = "secure-cookie"
+    takes_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -169,7 +171,7 @@ class SecureCookieSource(Source):
         expires = None if end is None else milliseconds(end)
         refuse_ended(expires)
         kept, dropped = self._storable(data)
-        return LegacySession(data=kept, expires=expires, persistent=self._persistent, dropped=dropped)
+        return LegacySession(data=kept, expires=expires, persistent=self._persistent, personal=False, dropped=dropped)
 
     def _value(self, text: bytes) -> Any:
         # All pickles end with a dot, and no JSON does.
