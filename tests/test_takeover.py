@@ -27,6 +27,7 @@ from wsgi_sessions import (
 from wsgi_sessions.legacy import LegacyError, LegacySession, Reason
 from wsgi_sessions.migration.base import Source
 from wsgi_sessions.notes import imported_record, note_id
+from wsgi_sessions.operations import revoke
 from wsgi_sessions.testing import ReplacedClock
 
 HOUR = 60 * 60 * 1000
@@ -800,6 +801,17 @@ class TestSharedCookies:
             visitor.visit(lambda session: session.flush())
             time.advance(wait)
             assert replay.read() == {}
+
+    def test_after_all_sessions_of_a_user_were_ended_a_replay_stays_logged_out(self, site: Site) -> None:
+        visitor = visitor_of(site, "key-de")
+        replay = visitor.tab()
+
+        def login(session: Any) -> None:
+            session.owner = "anna"
+
+        visitor.visit(login)
+        assert revoke(site.store, "anna") == 1
+        assert replay.read() == {}
 
     @pytest.mark.parametrize("method", ["load", "create", "delete"])
     @pytest.mark.parametrize("after", range(4))

@@ -23,7 +23,6 @@ from .notes import (
     encoded,
     look_for_note,
     note_id,
-    open_origin,
     origin_id,
     salt_id,
     store_note,
@@ -31,7 +30,6 @@ from .notes import (
 from .presented import Presented, Standing, verify
 from .record import SCHEMA, Envelope, Record, seal
 from .settings import Settings
-from .stores.base import SessionStore
 from .token import SessionToken
 
 _log = logging.getLogger("wsgi_sessions.migration")
@@ -232,20 +230,6 @@ class Arrival:
         except StoreError:
             # The note holds, so it cannot come back by its cookie.
             _log.warning("a session of %s was taken over and not deleted there", self.source.system, exc_info=True)
-
-
-def remember_end(store: SessionStore, id: str) -> None:
-    """Note that a session of ours is ended, so that what it was made of opens no other one.
-
-    :raises StoreError: if the store failed.
-    """
-    origin = store.load(origin_id(id))
-    if origin is None:
-        return
-    for ended in open_origin(origin):
-        with suppress(LegacyError):
-            store_note(store, Note(SCHEMA, ENDED, 0), [ended], origin.expires)
-    store.delete(origin.id)
 
 
 def _own_policy(ours: Expiry, session: LegacySession, now: int) -> Expiry | None:

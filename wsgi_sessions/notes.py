@@ -125,6 +125,20 @@ def store_note(store: SessionStore, note: Note, ids: list[str], expires: int, be
     return stored is not None and stored.note.id == note.id
 
 
+def remember_end(store: SessionStore, id: str) -> None:
+    """Note that a session of ours is ended, so that what it was made of opens no other one.
+
+    :raises StoreError: if the store failed.
+    """
+    origin = store.load(origin_id(id))
+    if origin is None:
+        return
+    for ended in _open_origin(origin):
+        with suppress(LegacyError):
+            store_note(store, Note(SCHEMA, ENDED, 0), [ended], origin.expires)
+    store.delete(origin.id)
+
+
 def encode_origin(ids: list[str]) -> bytes:
     """Return the payload of what says where a session came from that left no note.
 
@@ -133,7 +147,7 @@ def encode_origin(ids: list[str]) -> bytes:
     return msgspec.json.encode([SCHEMA, ids])
 
 
-def open_origin(record: Record) -> list[str]:
+def _open_origin(record: Record) -> list[str]:
     """Return the ids in such a record; none, if a newer version of this package wrote it."""
     try:
         schema, ids = msgspec.json.decode(record.payload, type=tuple[int, list[str]])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .exceptions import RecordExists, StoreError
-from .notes import NOTES
+from .notes import NOTES, remember_end
 from .stores.base import SessionStore
 
 # How often a user may log in while being logged out everywhere, before that is taken for a store that deletes nothing.
@@ -51,6 +51,7 @@ def revoke(store: SessionStore, owner: str, keep: str | None = None) -> int:
         if not ids:
             return count
         for id in ids:
+            remember_end(store, id)
             store.delete(id)
         count += len(ids)
     raise StoreError(f"sessions of this user kept appearing in {store!r} while they were ended")

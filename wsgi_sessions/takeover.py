@@ -21,11 +21,11 @@ from contextlib import suppress
 import msgspec
 
 from . import clock
-from .arrival import JOINING, Arrival, remember_end
+from .arrival import JOINING, Arrival
 from .cookies.cookie import SessionCookie
 from .exceptions import StoreError
 from .legacy import LegacyError, LegacySource, Reason
-from .notes import salt_id
+from .notes import remember_end, salt_id
 from .presented import Presented, Standing
 from .settings import Settings
 

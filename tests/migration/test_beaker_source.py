@@ -527,18 +527,6 @@ class TestFiles:
         source.discard(ID)
         assert [path for path in folder.rglob("*") if path.is_file()] == []
 
-    def test_100_000_files_take_less_than_two_minutes(self, folder: Path) -> None:
-        """Told from 2000 of them."""
-        content = record(text({**TIMES, **PICKLED}))
-        for number in range(2000):
-            put(folder, content, session_id=hashlib.md5(b"%d" % number).hexdigest())
-        began = time.process_time()
-        assert (
-            sum(each.session is not None for each in BeakerSource(FileContainer(folder), serializer="pickle").scan())
-            == 2000
-        )
-        assert (time.process_time() - began) * 50 < 100
-
     def test_few_files_are_in_memory_at_once(self, folder: Path) -> None:
         content = record(text({**TIMES, "a": "x" * 20_000}))
         for number in range(300):
