@@ -22,7 +22,7 @@ EXTRAS_demo := examples
 EXTRAS_stores := redis,postgresql,mysql,memcached
 EXTRAS_frameworks := flask,pyramid,bottle,django,paste,cli
 EXTRAS_test := test,examples,encrypted,$(EXTRAS_stores),$(EXTRAS_frameworks)
-EXTRAS_bench := benchmark,encrypted,$(EXTRAS_stores)
+EXTRAS_bench := benchmark,encrypted,cli,$(EXTRAS_stores)
 
 # Branches, of the package alone, subprocesses included.
 COVERAGE_AT_LEAST := 98

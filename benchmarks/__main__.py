@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import concurrency, engines, integrations, memory, millions, requests, servers
+from benchmarks import concurrency, engines, imports, integrations, memory, millions, requests, servers
 from benchmarks.driver import ROUNDS
 from benchmarks.report import Table
 
@@ -20,6 +20,7 @@ SECTIONS = {
     "memory": memory.tables,
     "concurrency": concurrency.tables,
     "engines": engines.tables,
+    "imports": imports.tables,
     "integrations": integrations.tables,
     "millions": millions.tables,
     "servers": servers.tables,
