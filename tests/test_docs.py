@@ -167,7 +167,8 @@ def test_the_names_exist(page: str) -> None:
     known = {*PUBLIC, *vars(cachelib), *wsgi_sessions.testing.__all__}
     known |= {name for path in (ROOT / "wsgi_sessions").rglob("*.py") for name in CLASS(path.read_text())}
     # Those of others.
-    known |= {"RedisCluster", "TypedDict", "SQLAlchemy", "UnencryptedCookieSessionFactoryConfig"}
+    known |= {"RedisCluster", "TypedDict", "SQLAlchemy", "FileSession", "SecureCookie"}
+    known |= {"SignedCookieSessionFactory", "UnencryptedCookieSessionFactoryConfig"}
     integration = ROOT / "wsgi_sessions" / "integrations" / f"{Path(page).stem}.py"
     if integration.exists():
         # And what the framework calls its own. Pyramid's packages import what is deprecated.

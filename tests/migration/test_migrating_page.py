@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from test_readme import ROOT, blocks, execute, find, parsed
 from werkzeug.test import Client
 
 import wsgi_sessions
-from wsgi_sessions import MemoryStore
+from wsgi_sessions import MemoryStore, Record, clock, store_from_url
 from wsgi_sessions.integrations.flask import WSGISessions
 from wsgi_sessions.legacy import Reason
 from wsgi_sessions.migration.flask import FlaskSource
@@ -50,7 +51,7 @@ def old_application() -> flask.Flask:
 
 def test_every_python_block_is_run_by_a_test_below(page: Any) -> None:
     here = Path(__file__).read_text()
-    texts = re.findall(r"(?:run|find)\(page, [\"'](.*?)[\"'][,)]", here)
+    texts = [text for _, text in re.findall(r"(?:run|find)\(page, ([\"'])(.*?)\1[,)]", here)]
     texts += re.findall(r"^    \"(.*)\",$", here, re.MULTILINE)
     texts.append("app.secret_key, fallbacks")
     # tests/integrations/test_beaker.py runs those of Beaker.
@@ -99,6 +100,15 @@ def test_flask_takes_them_over_with_the_integration(page: Any) -> None:
     before.get("/")
     after.set_cookie("session", before.get_cookie("session").value)
     assert after.get("/").text == "anna"
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:///{}/s.db", "file://{}/s"])
+def test_the_notes_are_deleted_as_shown(page: Any, url: str, tmp_path: Path) -> None:
+    with closing(store_from_url(url.format(tmp_path))) as store:
+        for number in range(20):
+            store.create(Record(f"{'' if number % 2 else 'legacy.'}{number}", b"", clock.now() + 60_000))
+        run(page, 'startswith("legacy.")', store=store)
+        assert sorted(int(record.id) for record in store.scan()) == list(range(1, 20, 2))
 
 
 SOURCES = [
