@@ -82,6 +82,7 @@ LAZY = {
     "stores/_sql_engine": {"psycopg"},
     **{f"migration/{name}": {"markupsafe"} for name in ("flask", "_pickle_classes")},
     "migration/_redis_values": {"redis"},
+    "integrations/_beaker_stores": {"redis"},
     "migration/_flask_session_table": {"sqlalchemy"},
 }
 #: These stand in for the clock, and wait for real processes.

@@ -78,14 +78,16 @@ def create(state: State) -> None:
     settings = state.settings
     data = state.values.merged(state.values.changes())
     for _ in range(_CREATE_ATTEMPTS):
-        token = SessionToken.generate()
+        token = SessionToken.generate(state.reserved_id)
         dumped = _dumped(state.own_expiry)
         envelope = Envelope(SCHEMA, token.id, state.created, token.secret_hash(), None, 0, dumped, data)
         record = Record(token.id, _seal(settings, envelope), state.expires(clock.now()), 1, state.owner)
         try:
             settings.store.create(record)
         except RecordExists:
+            state.reserved_id = None
             continue
+        state.reserved_id = None
         _settle(state, record, envelope, token)
         state.standing = Standing.NEW
         state.announce = state.token_is_new = True

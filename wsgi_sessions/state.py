@@ -65,6 +65,10 @@ class State:
     #: What goes with the next cookie: the Set-Cookie headers that remove that library's.
     removals: tuple[tuple[str, str], ...] = ()
     is_new = True
+    #: The public id that a new session has been told, and gets when it is stored.
+    reserved_id: str | None = None
+    #: A new session is worth storing also if it holds nothing.
+    is_kept_empty = False
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -191,7 +195,8 @@ class State:
             self.settings.store.delete(self.record.id)
             standing = Standing.NEW
         self.ended = True
-        self.announce = False
+        self.announce = self.is_kept_empty = False
+        self.reserved_id = None
         self.become_new(standing)
 
     @property
@@ -201,8 +206,8 @@ class State:
 
     @property
     def is_worth_storing(self) -> bool:
-        """Whether a new session holds anything."""
-        return len(self.values) > 0 or self.owner is not None
+        """Whether a new session holds anything, or is to be stored without."""
+        return len(self.values) > 0 or self.owner is not None or self.is_kept_empty
 
     @property
     def has_new_terms(self) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import inspect
 import json
 import logging
 import re
 import shutil
 import sys
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +23,7 @@ from wsgiref.validate import validator
 
 import beaker.middleware
 import cachelib
+import paste.deploy
 import pytest
 import redis
 import services
@@ -253,7 +258,10 @@ class Site:
         return header
 
 
-_OURS = {"store", "explicit_save", "list_internals", "cookie", "take_over", "retire", "max_payload", "on_unknown"}
+_OURS = {
+    *("store", "explicit_save", "list_internals", "cookie", "cookie_name", "take_over", "retire", "max_payload"),
+    "on_unknown",
+}
 
 
 @pytest.fixture(params=["beaker", "ours"])
@@ -305,10 +313,11 @@ class TestTheDictionary:
         both.set(a=1)
         assert both.do(lambda s: (dict(s)["a"], dict(**s)["a"])) == (1, 1)
 
-    def test_its_repr_is_that_of_a_dict(self, both: Site) -> None:
-        both.set(a=1)
-        shown = both.do(lambda s: (s.get("a"), repr(s))[1])
-        assert shown.startswith("{'") and "'a': 1" in shown
+    def test_its_repr_shows_no_value(self, ours: Site) -> None:
+        """Beaker's is that of a dict, and an environ is printed in many a traceback."""
+        ours.set(card="4111-1111")
+        shown = ours.do(lambda s: (s.get("card"), repr(s) + repr(ours.environ))[1])
+        assert "BeakerSession" in shown and "4111" not in shown and "card" not in shown
 
     def test_its_repr_loads_nothing(self, ours: Site) -> None:
         """Beaker's does, and so does whoever prints an environ."""
@@ -540,13 +549,17 @@ class TestSaving:
         site.do(change)
         assert site.read() == {"a": 1}
 
-    def test_explicit_save_gives_a_new_session_an_id_without_its_values(self, tmp_path: Path) -> None:
-        site = Site("ours", tmp_path, explicit_save=True)
+    @pytest.mark.parametrize("library", ["beaker", "ours"])
+    def test_explicit_save_stores_no_session_of_which_only_the_id_was_asked_for(
+        self, tmp_path: Path, library: str
+    ) -> None:
+        site = Site(library, tmp_path, explicit_save=True)
         id = site.do(lambda s: (s.update(a=1), s.id)[1])
-        assert site.read() == {}
-        assert site.do(lambda s: s.id) == id
+        assert site.response.set_cookies == []
+        assert site.do(lambda s: s.get_by_id(id)) is None
         other = site.do(lambda s: (s.update(b=1), s.id, s.save())[1])
-        assert other == id and site.read() == {"b": 1}
+        assert other != id and site.do(lambda s: s.id) == other
+        assert site.read() == {"b": 1}
 
     def test_persist_writes_now(self, ours: Site) -> None:
         def change(s: Any) -> Any:
@@ -694,6 +707,86 @@ class TestWhatItKnows:
         ours.browser = Visitor(ours.browser.app, scheme="http")
         assert ours.do(lambda s: s.get_by_id(id)) is None
 
+    def test_an_id_alone_makes_no_session(self, both: Site) -> None:
+        id = both.do(lambda s: s.id)
+        assert both.response.set_cookies == [] and both.response.header("Cache-Control") is None
+        assert both.do(lambda s: s.get_by_id(id)) is None
+        assert both.store is None or "create" not in [name for name, _ in both.store.calls]
+
+    def test_what_goes_wrong_after_an_id_was_asked_for_stores_nothing(self, ours: Site) -> None:
+        """Half of what a failed handler has done was stored with the id."""
+        ours.do(lambda s: (s.update(role="admin"), s.id, s.save()), status="500 Internal Server Error")
+        with pytest.raises(ZeroDivisionError):
+            ours.do(lambda s: (s.update(role="admin"), s.id, 1 / 0))
+        assert ours.browser.cookies == {} and list(ours.store.inner.scan()) == []
+
+    def test_what_is_reverted_after_an_id_was_asked_for_is_not_stored(self, both: Site) -> None:
+        id = both.do(lambda s: (s.update(role="admin"), s.id, s.revert(), s.update(a=1), s.save())[1])
+        assert both.do(lambda s: s.id) == id
+        assert both.read() == {"a": 1}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda s: (s.update(a=1), s.id, s.save())[1],
+            lambda s: (s.id, s.update(a=1), s.save())[0],
+            lambda s: (s.update(a=1), s.save(), s.id)[2],
+            lambda s: (s.id, s.save())[0],
+            lambda s: (s.save(), s.id)[1],
+            lambda s: (s.update(a=1), s.clear(), s.id, s.save())[2],
+        ],
+    )
+    def test_an_id_that_was_told_is_the_one_of_the_session_that_is_saved(
+        self, both: Site, change: Callable[[Any], Any]
+    ) -> None:
+        id = both.do(change)
+        assert len(both.response.set_cookies) == 1
+        assert both.do(lambda s: (s.id, s.get_by_id(id).id)) == (id, id)
+
+    @pytest.mark.parametrize("library", ["beaker", "ours"])
+    def test_with_auto_an_id_alone_makes_a_session(self, tmp_path: Path, library: str) -> None:
+        site = Site(library, tmp_path, auto=True)
+        assert site.do(lambda s: s.id) == site.do(lambda s: s.id)
+
+    def test_the_id_after_invalidate_is_the_one_of_the_session_that_begins(self, both: Site) -> None:
+        """It was one of nothing if it was asked for before the session held anything."""
+        both.set(a=1)
+
+        def login(s: Any) -> Any:
+            before = s.id
+            s.invalidate()
+            id = s.id
+            s["user"] = "ada"
+            s.save()
+            return before, id, s.id
+
+        before, *ids = both.do(login)
+        assert both.do(lambda s: [s.id, s.get_by_id(s.id).id]) == ids
+        assert before not in ids
+
+    def test_an_id_that_is_over_is_not_used_again(self, ours: Site) -> None:
+        first, second = ours.do(lambda s: (s.id, s.invalidate(), s.id, s.save())[::2])
+        third = ours.do(lambda s: (s.invalidate(), s.id, s.delete(), s.update(a=1), s.id)[4])
+        assert len({first, second, third}) == 3
+        assert ours.do(lambda s: [s.get_by_id(first), s.get_by_id(second), s.id]) == [None, None, third]
+
+    def test_an_id_that_is_taken_when_it_is_stored_becomes_another(self, ours: Site) -> None:
+        def taken(s: Any) -> Any:
+            s["a"] = 1
+            ours.store.inner.create(Record(s.id, b"", clock.now() + 60_000, 1))
+            return s.id
+
+        id = ours.do(taken)
+        assert ours.response.status == 200
+        assert ours.do(lambda s: (s["a"], s.id != id)) == (1, True)
+
+    def test_an_id_after_the_logout_of_a_stranger_makes_no_session(self, ours: Site) -> None:
+        ids = ours.do(lambda s: (s.delete(), s.id, s.id))[1:]
+        assert ids[0] == ids[1]
+        before, after = ours.do(lambda s: (s.id, s.delete(), s.id))[::2]
+        assert before == after
+        assert ours.browser.cookies == {} and list(ours.store.inner.scan()) == []
+
     def test_an_id_asked_for_too_late_is_of_no_session(self, tmp_path: Path) -> None:
         found = []
 
@@ -762,6 +855,11 @@ class TestWhatItKnows:
                 assert site.do(lambda s: (s.last_accessed, s.created)) == (previous, 1_000_000_000)
                 previous = clock.now() / 1000
 
+    def test_last_accessed_of_a_session_with_a_fixed_end_is_when_it_began(self, tmp_path: Path) -> None:
+        site = Site("ours", tmp_path, cookie_expires=datetime(2100, 1, 1))
+        site.set(a=1)
+        assert site.do(lambda s: s.last_accessed == s.created)
+
     @pytest.mark.parametrize(("before", "after"), [(60, 6000), (6000, 60)])
     def test_last_accessed_is_neither_before_the_beginning_nor_in_the_future(
         self, tmp_path: Path, before: int, after: int
@@ -788,6 +886,26 @@ class TestWhatItKnows:
 
         assert both.do(change) == (1, dict)
 
+    @pytest.mark.parametrize("action", ["invalidate", "load"])
+    def test_the_snapshot_is_of_the_session_that_there_is_now(self, both: Site, action: str) -> None:
+        both.set(a=1)
+        kept = both.do(lambda s: (getattr(s, action)(), s.accessed_dict.get("a"), s.get("a"))[1:])
+        assert kept == ((None, None) if action == "invalidate" else (1, 1))
+
+    def test_a_snapshot_leaves_out_what_cannot_be_read(self, ours: Site) -> None:
+        ours.set(a=1, b=2)
+        (record,) = ours.store.inner.scan()
+        payload = record.payload.replace(b'"b":2', b'"b":{"$":["no such",2]}')
+        assert payload != record.payload
+        ours.store.inner.save(Record(record.id, payload, record.expires, record.version))
+        assert ours.do(lambda s: (s.accessed_dict, s.update(b=3), s.persist(), s.revert(), dict(s))) == (
+            {"a": 1},
+            None,
+            None,
+            None,
+            {"a": 1},
+        )
+
     def test_was_invalidated_when_it_had_timed_out(self, tmp_path: Path) -> None:
         with ReplacedClock() as time:
             site = Site("ours", tmp_path, timeout=60)
@@ -809,6 +927,87 @@ class TestWhatItKnows:
             return reverted, s["a"]
 
         assert both.do(change) == ((1, False), 1)
+
+    @pytest.mark.parametrize("action", ["revert", "load"])
+    def test_revert_and_load_leave_the_new_token_of_a_login(self, ours: Site, action: str) -> None:
+        """The cookie of before went on to open the session."""
+        ours.set(a=1)
+        old = ours.browser.clone()
+        ours.do(lambda s: (s.regenerate_id(), s.update(b=2), getattr(s, action)(), s.save()))
+        assert ours.read() == {"a": 1}
+        ours.browser = old
+        assert ours.read() == {}
+
+    @pytest.mark.parametrize("action", ["revert", "load"])
+    @pytest.mark.parametrize("is_new", [True, False])
+    def test_revert_and_load_leave_what_remembers_a_visitor(self, tmp_path: Path, action: str, is_new: bool) -> None:
+        with ReplacedClock():
+            site = Site("ours", tmp_path)
+            if not is_new:
+                site.set(a=1)
+            site.do(lambda s: (s._set_cookie_expires(timedelta(days=30)), getattr(s, action)(), s.update(b=1)))
+            assert "Max-Age=2592000" in site.set_cookie
+            site.browser.restart()
+            assert site.read()["b"] == 1
+
+    def test_load_takes_the_end_that_another_request_has_set(self, ours: Site) -> None:
+        ours.set(a=1)
+
+        def remember(s: Any) -> Any:
+            other = s.get_by_id(s.id)
+            other._set_cookie_expires(timedelta(days=30))
+            other["a"] = 2
+            other.save()
+            s.load()
+            return s["a"], s.accessed_dict["a"], s.expiry
+
+        assert ours.do(remember) == (2, 2, OnInactivity(timedelta(days=30)))
+
+    def test_revert_after_persist_is_to_what_was_loaded(self, both: Site) -> None:
+        both.set(a=1, b=2, list=[1])
+
+        def change(s: Any) -> Any:
+            s.update(a=2, c=3)
+            del s["b"]
+            s["list"].append(2)
+            s.save()
+            s.persist()
+            s.revert()
+            return s["a"], s["b"], "c" in s
+
+        assert both.do(change) == (1, 2, False)
+        assert both.read() == {"a": 1, "b": 2, "list": [1]} or both.library == "beaker"
+
+    def test_revert_leaves_what_another_request_has_stored(self, ours: Site) -> None:
+        ours.set(a=1)
+
+        def change(s: Any) -> None:
+            s.clear()
+            s.revert()
+            s["b"] = 2
+            other = s.get_by_id(s.id)
+            other["c"] = 3
+            other.save()
+
+        ours.do(change)
+        assert ours.read() == {"a": 1, "b": 2, "c": 3}
+
+    def test_a_session_that_ended_elsewhere_is_not_loaded_again(self, ours: Site) -> None:
+        ours.set(a=1)
+
+        def change(s: Any) -> Any:
+            s.regenerate_id()
+            s.get_by_id(s.id).delete()
+            s.load()
+            s["b"] = 1
+            return s.get("a"), s.accessed_dict
+
+        assert ours.do(change) == (None, {})
+        assert ours.response.set_cookies == [] and list(ours.store.inner.scan()) == []
+
+    def test_it_gives_itself_to_who_knows_how_beakers_is_made(self, both: Site) -> None:
+        assert both.do(lambda s: (s._session().update(a=1), s["a"], s._session().save())[1]) == 1
+        assert both.do(lambda s: s._session() is s) is (both.library == "ours")
 
     def test_lock_and_unlock_do_nothing_and_say_so(self, ours: Site) -> None:
         def lock(s: Any) -> None:
@@ -861,7 +1060,8 @@ class TestWhatItKnows:
         before = ours.do(lambda s: (s.id, getattr(s, name))[1])
         for _ in range(2):
             ours.do(lambda s: setattr(s, name, "x"))
-        assert len([text for text in log() if f"session.{name} " in text]) == 1
+        (warning,) = [text for text in log() if f"session.{name} " in text]
+        assert ("give it to BeakerMiddleware" in warning) == (name not in ("is_new", "save"))
         assert ours.do(lambda s: getattr(s, name)) != "x" != before
 
     @pytest.mark.parametrize("library", ["beaker", "ours"])
@@ -913,6 +1113,39 @@ class TestItsCookie:
         removal, new = ours.response.set_cookies
         assert "Max-Age=0" in removal and "Domain" not in removal
         assert "Domain=example.com" in new and "Max-Age" not in new
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda s: setattr(s, "domain", "example.com"),
+            lambda s: setattr(s, "path", "/app"),
+            lambda s: (s._set_cookie_expires(timedelta(days=30)), s._update_cookie_out()),
+        ],
+    )
+    def test_a_cookie_that_is_not_stored_is_not_sent_with_a_server_error(
+        self, ours: Site, change: Callable[[Any], Any]
+    ) -> None:
+        """The logout would not have found it there."""
+        ours.set(a=1)
+        ours.do(lambda s: (change(s), s.save()), status="500 Internal Server Error")
+        assert ours.response.set_cookies == []
+        assert ours.do(lambda s: (s.domain, s.path)) == (None, "/")
+        ours.do(lambda s: s.delete())
+        assert ours.browser.cookies == {}
+
+    def test_a_cookie_in_another_place_is_sent_with_a_server_error_if_it_was_persisted(self, ours: Site) -> None:
+        ours.set(a=1)
+        ours.do(lambda s: (setattr(s, "domain", "example.com"), s.persist()), status="500 Internal Server Error")
+        assert "Domain=example.com" in ours.response.set_cookies[-1]
+        assert ours.do(lambda s: s.domain) == "example.com"
+
+    def test_what_was_persisted_before_it_was_moved_is_sent_to_where_it_is_stored(self, ours: Site) -> None:
+        ours.do(
+            lambda s: (s.update(a=1), s.persist(), setattr(s, "domain", "example.com")),
+            status="500 Internal Server Error",
+        )
+        assert "Domain" not in ours.set_cookie
+        assert ours.do(lambda s: s.domain) is None
 
     def test_a_new_session_has_one_cookie_only(self, ours: Site) -> None:
         ours.do(lambda s: (setattr(s, "path", "/"), setattr(s, "domain", "example.com"), s.update(a=1)))
@@ -974,9 +1207,10 @@ class TestItsCookie:
             site.browser.restart()
             assert site.read() == {}
 
-    def test_an_end_in_the_past_ends_it(self, ours: Site) -> None:
+    @pytest.mark.parametrize("expires", [datetime(2020, 1, 1, tzinfo=UTC), timedelta(days=-1), timedelta(0)])
+    def test_an_end_in_the_past_ends_it(self, ours: Site, expires: Any) -> None:
         ours.set(a=1)
-        ours.do(lambda s: s._set_cookie_expires(datetime(2020, 1, 1, tzinfo=UTC)))
+        ours.do(lambda s: s._set_cookie_expires(expires))
         assert "delete" in [name for name, _ in ours.store.calls]
         assert ours.browser.cookies == {} and list(ours.store.inner.scan()) == []
 
@@ -1068,6 +1302,33 @@ class TestDetached:
             return len(found), s.get_by_id(one.id)["list"]
 
         assert ours.do(use) == (0, [1, 2])
+
+    @pytest.mark.parametrize("library", ["beaker", "ours"])
+    def test_save_can_be_told_that_it_was_only_used(self, tmp_path: Path, library: str) -> None:
+        site = Site(library, tmp_path, timeout=100)
+        site.set(a=1)
+
+        def use(s: Any) -> Any:
+            new = site.environ["beaker.get_session"]()
+            new["a"] = 1
+            new.save(accessed_only=True)
+            there = s.get_by_id(s.id)
+            there["a"] = 2
+            there.save(accessed_only=True)
+            return s.get_by_id(new.id), s.get_by_id(s.id)["a"]
+
+        assert site.do(use) == (None, 1)
+
+    def test_what_was_only_used_lasts_as_long_as_if_it_was_presented(self, tmp_path: Path) -> None:
+        with ReplacedClock() as time:
+            site = Site("ours", tmp_path, timeout=100)
+            site.set(a=1)
+            id = site.do(lambda s: s.id)
+            for _ in range(3):
+                time.advance(timedelta(seconds=60))
+                site.browser = Visitor(site.browser.app, scheme="http")
+                site.do(lambda s: s.get_by_id(id).save(accessed_only=True))
+            assert site.do(lambda s: s.get_by_id(id)["a"]) == 1
 
     def test_a_save_after_its_end_says_so(self, ours: Site) -> None:
         def use(s: Any) -> None:
@@ -1161,6 +1422,47 @@ class TestTheStore:
             store = wrap({"session.type": "ext:redis"}, url=server).store
             assert isinstance(store, RedisStore) and not store.prefix.startswith("beaker")
 
+    def test_of_redis_is_where_redis_py_finds_it(self, server_directory: Path, tmp_path: Path) -> None:
+        """Sockets in the file system, and options of redis-py's own."""
+        path = server_directory / "socket"
+        options = {"type": "ext:redis", "url": f"unix://{path}?db=3&socket_timeout=1"}
+        with services.Redis(server_directory, "--unixsocket", str(path)):
+            before = Site("beaker", tmp_path, **options)
+            before.set(a=1)
+            store = wrap(None, **options).store
+            assert isinstance(store, RedisStore)
+            site = Site("ours", tmp_path, store=store, **options)
+            site.browser._jar = before.browser._jar
+            assert site.read() == {"a": 1}
+            store.close()
+            with redis.Redis(unix_socket_path=str(path), db=3) as client:
+                keys = client.keys()
+            assert keys and all(key.startswith(b"wsgi_sessions:") for key in keys)
+
+    @pytest.mark.parametrize("take_over", [True, False])
+    def test_a_url_that_is_none_of_redis_is_not_repeated(self, take_over: bool) -> None:
+        with pytest.raises(ValueError, match="redis://localhost") as caught:
+            wrap({"session.type": "ext:redis", "session.url": "redis://u:hid#den@h/0"}, take_over=take_over)
+        assert "hid" not in str(caught.value) and caught.value.__context__ is None
+
+    def test_of_one_configuration_is_one_in_a_process(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = {"session.type": "file", "session.data_dir": "data"}
+        monkeypatch.chdir(tmp_path)
+        apps = [wrap({**config, "session.key": key}) for key in ("a", "b")]
+        assert apps[0].store is apps[1].store
+        assert wrap({**config, "session.data_dir": "other"}).store is not apps[0].store
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert wrap(config).store is not apps[0].store
+
+    def test_of_memory_is_forgotten_with_the_last_middleware(self) -> None:
+        first = wrap({})
+        assert wrap({}).store is first.store
+        first.store.create(Record("x", b"", clock.now() + 60_000, 1))
+        del first
+        gc.collect()
+        assert wrap({}).store.load("x") is None
+
     def test_of_memcached(self) -> None:
         store = wrap({"session.type": "ext:memcached", "session.url": "10.0.0.1:11211;inet:10.0.0.2:11212"}).store
         assert isinstance(store, CachelibStore)
@@ -1175,13 +1477,15 @@ class TestTheStore:
             {"type": "cookie", "validate_key": KEY},
             {"type": "ext:mongodb"},
             {"type": "ext:rediscluster", "url": "redis://localhost"},
+            {"type": "mongodb", "url": "mongodb://localhost"},
         ],
     )
     def test_where_there_is_no_place_for_one_it_has_to_be_given(self, options: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match=r"store=SQLiteStore"):
+        with pytest.raises(ValueError, match=r"give BeakerMiddleware a store, such as store=SQLiteStore"):
             wrap(None, **options)
         store = MemoryStore()
         assert wrap(None, store=store, **options).store is store
+        assert wrap(None, store=store, take_over=False, **options).store is store
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -1220,6 +1524,13 @@ class TestTheExpiry:
             ({"cookie_expires": datetime(2100, 1, 1)}, AtDateTime(datetime(2100, 1, 1, tzinfo=UTC))),
             ({"cookie_expires": datetime(2100, 1, 1), "timeout": 300}, OnInactivity(timedelta(seconds=300))),
             ({"cookie_expires": datetime(2100, 1, 1), "timeout": 10**10}, AtDateTime(datetime(2100, 1, 1, tzinfo=UTC))),
+            ({"cookie_expires": None}, OnInactivity(timedelta(days=400))),
+            ({"cookie_expires": None, "timeout": "300"}, OnInactivity(timedelta(seconds=300))),
+            ({"timeout": 10**13}, OnSessionEnd(timedelta(seconds=10**13))),
+            (
+                {"cookie_expires": datetime(2100, 1, 1), "timeout": 10**13},
+                AtDateTime(datetime(2100, 1, 1, tzinfo=UTC)),
+            ),
             ({"save_accessed_time": "false"}, OnSessionEnd(touch_every=None)),
             (
                 {"save_accessed_time": False, "cookie_expires": 60},
@@ -1270,6 +1581,20 @@ class TestTheCookie:
         assert wrap({"session.samesite": samesite, "session.secure": secure}).cookie.same_site == expected
         assert len([text for text in log() if "samesite" in text]) == (samesite == "None" and not secure)
 
+    def test_only_another_name_can_be_given(self) -> None:
+        """The page's sample for a way back had lost everything that was configured."""
+        config = {
+            "session.secure": True,
+            "session.cookie_domain": "example.com",
+            "session.samesite": "Strict",
+            "session.cookie_path": "/app",
+        }
+        assert wrap(config, cookie_name="id").cookie == SessionCookie(
+            "id", path="/app", domain="example.com", same_site="Strict"
+        )
+        with pytest.raises(ValueError, match="cookie or cookie_name"):
+            wrap({}, cookie=SessionCookie(), cookie_name="id")
+
     def test_one_that_is_given_beats_all(self) -> None:
         cookie = SignedCookie([KEY])
         assert wrap({"session.key": "sid"}, cookie=cookie).cookie is cookie
@@ -1294,7 +1619,9 @@ class TestOptions:
             ({"Session.key": "sid"}, "did you mean session.key?"),
             ({"beaker.sesion.type": "file"}, "did you mean beaker.session.type?"),
             ({"type": "file"}, "type is ignored: it has no prefix"),
-            ({"session.type": "memory"}, "end with their process"),
+            ({"session.sa.pool_recycle": "3600"}, "BeakerSource of an SQLContainer"),
+            ({"session.secret": "s"}, "session.secret is ignored: no sessions of Beaker's are read"),
+            ({"session.data_dir": "d", "session.type": "memory"}, "session.data_dir is ignored"),
         ],
     )
     def test_every_one_that_is_ignored_is_logged(
@@ -1302,6 +1629,98 @@ class TestOptions:
     ) -> None:
         wrap(config)
         assert len([text for text in log() if ignored in text]) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "ignored"),
+        [
+            ({"take_over": False}, {"secret", "validate_key", "data_serializer", "table_name"}),
+            ({"store": MemoryStore()}, set()),
+            ({"store": MemoryStore(), "take_over": False}, {"type", "url", "secret", "validate_key"}),
+            ({"cookie": SessionCookie("x", secure=False)}, {"secure", "cookie_domain", "samesite", "httponly"}),
+            ({"cookie": SessionCookie("x", secure=False), "take_over": False}, {"key", "secure"}),
+            (
+                {
+                    "cookie": SessionCookie(
+                        "sid", http_only=False, domain="example.com", path="/app", same_site="Strict"
+                    )
+                },
+                set(),
+            ),
+        ],
+    )
+    def test_what_an_argument_takes_the_effect_from_is_logged(
+        self, tmp_path: Path, arguments: dict[str, Any], ignored: set[str], log: Callable[[], list[str]]
+    ) -> None:
+        engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/data.db")
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE t (namespace, data)")
+        engine.dispose()
+        wrap(
+            type="ext:database",
+            url=f"sqlite:///{tmp_path}/data.db",
+            table_name="t",
+            secret="s",
+            encrypt_key="e",
+            validate_key="v",
+            data_serializer="pickle",
+            key="sid",
+            secure=True,
+            cookie_domain="example.com",
+            cookie_path="/app",
+            samesite="Strict",
+            httponly=False,
+            **arguments,
+        )
+        told = set(re.findall(r"session\.(\w+) is ignored", "\n".join(log())))
+        assert told >= ignored and (told == set()) == (ignored == set())
+        # None of those of Beaker's that are read.
+        assert len([text for text in log() if "session.encrypt_key encrypts no session of ours" in text]) == 1
+
+    @pytest.mark.parametrize(
+        ("options", "ignored"),
+        [
+            ({"type": "ext:redis", "url": "redis://localhost", "data_dir": "d"}, ["data_dir"]),
+            ({"type": "cookie", "validate_key": "v", "secret": "s", "store": MemoryStore()}, ["secret"]),
+            ({"type": "ext:redis", "url": "redis://localhost", "validate_key": "v"}, ["validate_key"]),
+            ({"type": "ext:redis", "url": "redis://localhost", "secret": "s"}, []),
+            ({"type": "ext:mongodb", "url": "m", "store": MemoryStore()}, ["type", "url"]),
+            ({"type": "memory"}, []),
+            ({}, []),
+        ],
+    )
+    def test_what_a_type_does_not_need_is_logged(
+        self, options: dict[str, Any], ignored: list[str], log: Callable[[], list[str]]
+    ) -> None:
+        wrap(secure=False, **options)
+        assert re.findall(r"session\.(\w+) is ignored", "\n".join(log())) == ignored
+        assert len(log()) == len(ignored)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"timeout": 0},
+            {"timeout": "0"},
+            {"timeout": 10**15},
+            {"cookie_expires": 0},
+            {"cookie_expires": timedelta(0)},
+            {"cookie_expires": 10**15},
+        ],
+    )
+    def test_a_duration_that_is_none_is_an_error_that_names_the_option(self, options: dict[str, Any]) -> None:
+        (name,) = options
+        with pytest.raises(ValueError, match=f"session.{name} must be"):
+            wrap(options and {f"session.{name}": options[name]})
+
+    @pytest.mark.parametrize("key", [True, 12345, b"abc", "text"])
+    def test_a_key_of_any_type_is_what_beaker_makes_of_it(self, tmp_path: Path, key: Any) -> None:
+        """Bottle-Cork's own example has validate_key = True."""
+        for number, options in enumerate(({"secret": key}, {"type": "cookie", "validate_key": key})):
+            path = tmp_path / str(number)
+            before = Site("beaker", path, **options)
+            before.set(a=1)
+            site = Site("ours", path, **options)
+            site.browser._jar = before.browser._jar
+            assert site.read() == {"a": 1}
 
     @pytest.mark.parametrize(
         "key", ["cache.type", "beaker.cache.data_dir", "sqlalchemy.url", "app.key", "url", "debug"]
@@ -1345,6 +1764,15 @@ class TestOptions:
         with pytest.raises(ValueError, match="another name"):
             wrap(config_in(tmp_path), retire="keep")
         wrap(config_in(tmp_path), retire="keep", cookie=SessionCookie("id"))
+        wrap(config_in(tmp_path), retire="keep", cookie_name="id")
+
+    def test_the_application_can_be_given_by_beakers_name(self) -> None:
+        for app in (BeakerMiddleware(wrap_app=_nothing, config={}), BeakerMiddleware(_nothing, {})):
+            assert app.wrap_app is app.app is _nothing
+        with pytest.raises(TypeError, match="wrap_app"):
+            BeakerMiddleware(_nothing, {}, wrap_app=_nothing)
+        with pytest.raises(TypeError, match="app must be"):
+            BeakerMiddleware(config={})
 
 
 class TestTakingOver:
@@ -1385,6 +1813,50 @@ class TestTakingOver:
         options = {"type": "ext:database", "url": f"sqlite:///{tmp_path}/data.db"}
         site = self.switch(self.begin(tmp_path, **options), tmp_path, **options)
         assert site.read() == {"user": "ada", "cart": ("tea", 2)}
+
+    def test_a_table_that_is_not_there_is_no_outage(self, tmp_path: Path, log: Callable[[], list[str]]) -> None:
+        """Whoever still had a cookie of Beaker's was answered 503 until the end of time."""
+        options = {"type": "ext:database", "url": f"sqlite:///{tmp_path}/data.db"}
+        site = Site("ours", tmp_path, **options)
+        site.browser.put("beaker.session.id", "0" * 32)
+        assert site.read() == {}
+        assert site.response.status == 200
+        assert site.middleware.legacy_counts == {}
+        assert len([text for text in log() if "no sessions of Beaker's to take over in the database" in text]) == 1
+
+    def test_a_table_that_is_dropped_meanwhile_is_no_outage(self, tmp_path: Path) -> None:
+        options = {"type": "ext:database", "url": f"sqlite:///{tmp_path}/data.db"}
+        site = self.switch(self.begin(tmp_path, **options), tmp_path, **options)
+        engine = sqlalchemy.create_engine(options["url"])
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE beaker_cache")
+        engine.dispose()
+        assert site.read() == {}
+        assert site.middleware.legacy_counts == {("beaker", "not-found"): 1}
+
+    def test_a_database_that_is_down_at_the_start_is_one_with_sessions(
+        self, tmp_path: Path, log: Callable[[], list[str]]
+    ) -> None:
+        options = {"type": "ext:database", "url": f"sqlite:///{tmp_path}/later/data.db"}
+        site = Site("ours", tmp_path, **options)
+        site.browser.put("beaker.session.id", "0" * 32)
+        site.do(lambda s: None)
+        assert site.response.status == 200
+        site.result = None
+        site.do(lambda s: s.get("a"))
+        assert site.response.status == 503
+        assert [text for text in log() if "to take over" in text] == []
+
+    @pytest.mark.parametrize("secret", [{}, {"secret": "s"}])
+    def test_a_cookie_of_ours_is_counted_as_none_of_beakers(self, tmp_path: Path, secret: dict[str, str]) -> None:
+        self.begin(tmp_path, **secret)
+        site = Site("ours", tmp_path, **secret)
+        site.set(a=1)
+        old = site.browser.clone()
+        site.do(lambda s: s.delete())
+        site.browser = old
+        assert [site.read() for _ in range(2)] == [{}, {}]
+        assert site.middleware.legacy_counts == {}
 
     def test_in_redis(self, tmp_path: Path) -> None:
         options = {"type": "ext:redis", "url": services.url_of("redis")}
@@ -1453,21 +1925,42 @@ class TestTheMiddleware:
         assert len(call(validator(outer), scheme="http").set_cookies) == 1
         assert found == [{"a": 1}]
 
+    @pytest.mark.parametrize("library", ["beaker", "ours"])
+    def test_inside_of_another_one_of_the_same_configuration_they_share_the_session(
+        self, tmp_path: Path, library: str
+    ) -> None:
+        """It was an error: two middlewares with different stores."""
+
+        def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+            session = environ["beaker.session"]
+            session["n"] = session.get("n", 0) + 1
+            session.save()
+            start_response("200 OK", list(TEXT))
+            return [str(session["n"]).encode()]
+
+        wrapped = BeakerMiddleware if library == "ours" else beaker.middleware.SessionMiddleware
+        config = config_in(tmp_path)
+        browser = Visitor(wrapped(wrapped(app, config), config), scheme="http")
+        assert [browser.get().text for _ in range(3)] == ["1", "2", "3"]
+
     def test_an_outage_is_a_503(self, ours: Site) -> None:
         ours.store.fail_always()
         ours.do(lambda s: (s.update(a=1), s.save()))
         assert ours.response.status == 503
 
-    def test_an_outage_while_an_id_is_made_is_a_503(self, ours: Site) -> None:
+    def test_an_outage_while_a_session_with_an_id_is_stored_is_a_503(self, ours: Site) -> None:
         ours.store.fail("create")
+        ours.do(lambda s: (s.id, s.update(a=1), s.save()))
+        assert ours.response.status == 503 and ours.response.set_cookies == []
 
-        def ask(s: Any) -> None:
+        def persist(s: Any) -> None:
+            ours.store.fail("create")
             try:
-                s.id  # noqa: B018
+                s.id, s.persist()
             except StoreError:
                 ours.status = "500 Internal Server Error"
 
-        ours.do(ask)
+        ours.do(lambda s: (s.update(a=1), persist(s)))
         assert ours.response.status == 503
 
     def test_what_is_changed_while_the_body_is_sent_is_dropped_without_save(self, tmp_path: Path) -> None:
@@ -1509,8 +2002,98 @@ class TestPasteDeploy:
             session_filter_app_factory(_nothing, global_conf, key="sid"),
         ):
             assert app.cookie.name == "sid" and isinstance(app.store, FileStore)
-            # The first prefix is overridden by the second, as Beaker has it.
+            # What comes last in the dictionary counts, as Beaker has it.
             assert app._settings.expiry == OnSessionEnd(timedelta(hours=1))
+
+    @pytest.mark.parametrize("library", ["beaker", "ours"])
+    def test_of_several_prefixes_the_last_entry_counts(self, library: str) -> None:
+        found = []
+        for keys in (("session.key", "beaker.session.key"), ("beaker.session.key", "session.key")):
+            config = dict(zip(keys, ("first", "last"), strict=True))
+            if library == "ours":
+                found.append(wrap(config).cookie.name)
+            else:
+                found.append(beaker.middleware.SessionMiddleware(_nothing, config).options["key"])
+        assert found == ["last", "last"]
+
+    @pytest.mark.parametrize(
+        "uses",
+        [
+            "use = egg:wsgi-sessions#beaker",
+            "paste.filter_app_factory = wsgi_sessions.integrations.beaker:session_filter_app_factory",
+        ],
+    )
+    def test_an_ini_file_names_it_in_the_place_of_beakers(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uses: str
+    ) -> None:
+        browsers = []
+        for use in ("use = egg:Beaker#beaker_session", uses):
+            app = self.load(tmp_path, monkeypatch, use, "[DEFAULT]\nbeaker.session.key = sid\n")
+            browser = Visitor(app, scheme="http")
+            if browsers:
+                browser._jar = browsers[0]._jar
+            browsers.append(browser)
+            assert browser.get().text == str(len(browsers))
+            assert list(browser.cookies) == ["sid"]
+        assert isinstance(browsers[1].app, BeakerMiddleware)
+
+    def load(self, path: Path, monkeypatch: pytest.MonkeyPatch, options: str, before: str = "") -> Any:
+        """Return the application of an ini file, whose only page counts visits."""
+        module = types.ModuleType("counting")
+        module.make = lambda global_conf: TestThePage().app  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "counting", module)
+        (path / "app.ini").write_text(
+            f"{before}[filter-app:main]\n{options}\ntype = file\ndata_dir = {path}/data\nnext = counting\n"
+            "[app:counting]\nuse = call:counting:make\n"
+        )
+        return paste.deploy.loadapp(f"config:{path}/app.ini")
+
+    def test_what_is_ours_is_read_out_of_its_text(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each text that was not empty counted as true, and no number was one."""
+        lines = [
+            "use = egg:wsgi-sessions#beaker",
+            f"store = sqlite:///{tmp_path}/sessions.db",
+            *("take_over = no", "explicit_save = FALSE", "list_internals = false", "cookie_name = id"),
+            *("max_lifetime = 8 hours", "sweep_every = 3600", "max_payload = 100000"),
+            *("retire = keep", "on_unknown = refuse", "environ_key = beaker.session"),
+        ]
+        app = self.load(tmp_path, monkeypatch, "\n".join(lines))
+        assert isinstance(app.store, SQLiteStore) and app.store.path == f"{tmp_path}/sessions.db"
+        assert (app._takeover, app._terms.explicit_save, app._terms.list_internals) == (None, False, False)
+        assert (app._settings.max_lifetime, app._settings.max_payload) == (8 * 3_600_000, 100_000)
+        assert app._sweeper is not None and app.cookie.name == "id"
+        browser = Visitor(app, scheme="http")
+        assert [browser.get().text for _ in range(2)] == ["1", "2"]
+        app.close()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"take_over": "maybe"}, "take_over must be true or false"),
+            ({"explicit_save": ""}, "explicit_save is empty"),
+            ({"sweep_every": "soon"}, "sweep_every must be a number of seconds"),
+            ({"max_payload": "64 KiB"}, "max_payload must be a number of bytes"),
+            ({"store": "nosql://hidden"}, "store cannot be used: no store has URLs"),
+            ({"store": 7}, "store must be a URL"),
+            ({"cookie": "id"}, "cookie cannot be given in an ini file"),
+            ({"convert": "hidden"}, "convert cannot be given in an ini file"),
+            ({"error_app": "hidden"}, "error_app cannot"),
+            ({"on_deleted": "hidden"}, "on_deleted cannot"),
+            ({"wrap_app": "hidden"}, "wrap_app cannot"),
+        ],
+    )
+    def test_a_text_that_makes_no_sense_is_an_error_at_the_start(self, options: dict[str, Any], message: str) -> None:
+        for make in (session_filter_factory, functools.partial(session_filter_app_factory, _nothing)):
+            with pytest.raises(ValueError, match=message) as caught:
+                make({}, **options)
+            assert "hidden" not in str(caught.value)
+
+    def test_values_that_are_of_their_types_already_are_taken(self) -> None:
+        store = MemoryStore()
+        app = session_filter_app_factory(
+            _nothing, {}, store=store, take_over=False, max_payload=5, max_lifetime=timedelta(hours=1)
+        )
+        assert app.store is store and app._settings.max_payload == 5
 
 
 # docs/migrating.rst
@@ -1567,6 +2150,57 @@ class TestThePage:
         visitor = self.visitor(names["cookie_options"])
         visitor.app = validator(names["application"])
         assert [visitor.get().text for _ in range(2)] == ["3", "4"]
+
+    def test_the_section_of_an_ini_file(self, section: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (text,) = blocks(section, "ini")
+        module = types.ModuleType("counting")
+        module.make = lambda global_conf: self.app  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "counting", module)
+        (tmp_path / "app.ini").write_text(
+            "[pipeline:main]\npipeline = sessions counting\n[app:counting]\nuse = call:counting:make\n"
+            + text.replace("/var/lib/app", str(tmp_path))
+        )
+        visitor = self.visitor({"session.type": "file", "session.data_dir": str(tmp_path / "sessions")})
+        visitor.app = paste.deploy.loadapp(f"config:{tmp_path}/app.ini")
+        assert [visitor.get().text for _ in range(2)] == ["3", "4"]
+        visitor.app.close()
+
+    def test_what_the_page_says_of_a_section_is_what_it_takes(self, section: Any) -> None:
+        ours = {name for name, parameter in inspect.signature(BeakerMiddleware).parameters.items() if parameter.kind}
+        (text,) = [paragraph for paragraph in section.findall(nodes.paragraph) if "by code only" in paragraph.astext()]
+        named = {literal.astext() for literal in text.findall(nodes.literal)}
+        assert ours - {"app", "wrap_app", "config", "environ_key", "options"} <= named
+
+    @pytest.mark.parametrize("with_secret", [True, False])
+    def test_old_and_new_processes_run_side_by_side(self, section: Any, tmp_path: Path, with_secret: bool) -> None:
+        """With the arguments that the page names for it; what it says of the other way is true, too."""
+        options = self.options(section, tmp_path)
+        if not with_secret:
+            del options["session.secret"]
+        visitor = self.visitor(options)
+        old = visitor.app
+        new = validator(BeakerMiddleware(self.app, options, retire="keep", cookie_name="id"))
+        for app, text in ((new, "3"), (old, "3"), (new, "4"), (old, "4")):
+            visitor.app = app
+            assert visitor.get().text == text
+        last = validator(BeakerMiddleware(self.app, options, cookie_name="id"))
+        visitor.app = last
+        assert [visitor.get().text for _ in range(2)] == ["5", "6"]
+
+    def test_an_old_process_makes_a_stranger_of_who_has_moved(self, section: Any, tmp_path: Path) -> None:
+        for number, with_secret in enumerate((True, False)):
+            options = self.options(section, tmp_path / str(number))
+            if not with_secret:
+                del options["session.secret"]
+            visitor = self.visitor(options)
+            old, visitor.app = visitor.app, validator(BeakerMiddleware(self.app, options))
+            assert visitor.get().text == "3"
+            (token,) = visitor.cookies.values()
+            visitor.app = old
+            assert visitor.get().text == "1"
+            names = str([path.name for path in (tmp_path / str(number)).rglob("*.cache")])
+            assert (token.replace(".", "") in names) is not with_secret
+            assert (visitor.cookies != {"beaker.session.id": token}) is with_secret
 
     def test_the_source_alone(self, section: Any, tmp_path: Path) -> None:
         options = self.options(section, tmp_path)

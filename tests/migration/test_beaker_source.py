@@ -28,6 +28,7 @@ import sqlalchemy
 from beaker.ext.database import DatabaseNamespaceManager
 from beaker.middleware import SessionMiddleware
 from beaker.session import Session
+from beaker.util import coerce_session_params
 from flask_pyramid_samples import SAMPLES, STORES, cookie_of, entries, label, mutated, written_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -670,6 +671,41 @@ class TestServers:
         source = BeakerSource(SQLContainer(engine, table="sessions", schema="main"), serializer="pickle")
         assert source.open(ID).data == {"a": 1}
 
+    @pytest.mark.parametrize(
+        ("server", "code"), [("sqlite", "SQLITE_ERROR"), ("postgresql", "42P01"), ("mariadb", "42S02")]
+    )
+    def test_a_table_that_is_not_there_holds_no_session(
+        self, request: pytest.FixtureRequest, tmp_path: Path, server: str, code: str
+    ) -> None:
+        url = f"sqlite:///{tmp_path}/data.db"
+        if server != "sqlite":
+            driver = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}[server]
+            url = request.getfixturevalue(f"{server}_url").replace(server, driver, 1)
+        container = SQLContainer(url, table=f"beaker_{os.urandom(6).hex()}")
+        assert not container.is_there()
+        assert refused(BeakerSource(container), ID) is Reason.NOT_FOUND
+        # To whoever imports it, it is a mistake.
+        with pytest.raises(StoreError, match=f"Error: {code}$"):
+            list(container.scan())
+
+    def test_a_table_of_other_columns_is_a_failure_of_the_storage(self, tmp_path: Path) -> None:
+        engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/rows.db")
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE beaker_cache (other)")
+        container = SQLContainer(engine)
+        assert container.is_there()
+        with pytest.raises(StoreError):
+            container.read(ID)
+
+    def test_asking_for_the_table_leaves_no_connection_open(self, tmp_path: Path) -> None:
+        """A process that is forked afterwards would share it."""
+        engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/rows.db")
+        made, closed = [], []
+        sqlalchemy.event.listen(engine, "connect", lambda connection, _: made.append(connection))
+        sqlalchemy.event.listen(engine, "close_detached", closed.append)
+        SQLContainer(engine).is_there()
+        assert made == closed != []
+
     def test_a_row_that_holds_no_bytes_is_corrupt(self, tmp_path: Path) -> None:
         engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/rows.db")
         wrong = {f"{number:032}": value for number, value in enumerate([None, "text", 5, 2_000_000_000, 1.5])}
@@ -741,6 +777,7 @@ class TestServers:
             (lambda: SQLContainer("no url of secret"), ValueError),
             (lambda: SQLContainer(7), TypeError),  # type: ignore[arg-type]
             (lambda: RedisContainer("http://secret@localhost"), ValueError),
+            (lambda: RedisContainer("redis://app:secret#1@localhost"), ValueError),
             (lambda: RedisContainer(7), TypeError),
             (lambda: MemcachedContainer(" ; "), ValueError),
             (lambda: MemcachedContainer("localhost:secret"), ValueError),
@@ -873,6 +910,7 @@ class TestOptions:
             (300, timedelta(seconds=300)),
             ("300", timedelta(seconds=300)),
             (timedelta(days=1), timedelta(days=1)),
+            (None, False),
         ],
     )
     def test_cookie_expires(self, value: Any, expected: Any) -> None:
@@ -886,14 +924,32 @@ class TestOptions:
             ("secure", "maybe"),
             ("cookie_expires", "later"),
             ("secret", ""),
-            ("secret", 7),
             ("key", " "),
-            ("type", "ext:oracle"),
+            ("key", None),
+            ("data_serializer", None),
+            ("timeout", 0),
+            ("timeout", 10**15),
+            ("cookie_expires", 0),
+            ("cookie_expires", timedelta(0)),
+            ("cookie_expires", 10**15),
         ],
     )
     def test_a_value_that_is_none_is_an_error(self, name: str, value: Any) -> None:
         with pytest.raises(ValueError, match=f"session.{name} must be"):
             read_options({f"session.{name}": value})
+
+    @pytest.mark.parametrize("value", [True, False, 12345, b"abc", 1.5, Path("/a/b"), "text", None])
+    @pytest.mark.parametrize("name", ["secret", "validate_key", "encrypt_key", "data_dir", "cookie_domain"])
+    def test_a_text_is_what_beaker_makes_of_anything(self, name: str, value: Any) -> None:
+        """Bottle-Cork's own example has validate_key = True."""
+        theirs = coerce_session_params({name: value})[name]
+        assert getattr(read_options({f"session.{name}": value}), name) == theirs
+
+    def test_a_type_that_nobody_knows_is_read_by_no_source(self) -> None:
+        options = read_options({"session.type": "mongodb"})
+        assert not options.is_readable and [name for name, _ in options.unused] == ["type"]
+        with pytest.raises(ValueError, match=r"session\.type must be one of cookie, file, .*, not 'mongodb'"):
+            source_of(options)
 
     def test_what_is_of_no_use_is_told(self) -> None:
         found = read_options(

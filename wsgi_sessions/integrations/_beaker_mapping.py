@@ -4,73 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from copy import copy
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-from .. import clock
-from ..cookies.cookie import SessionCookie
+from msgspec import Raw
+
+from .. import clock, codec
 from ..exceptions import SerializationError
 from ..session import Session
 from ..state import State
-from ._beaker_config import Configuration
+from ..values import Values
+from ._beaker_terms import INTERNAL, PLACE, Terms, placed
 
-#: Where the cookie is set, which is stored where it is not as configured.
-PLACE = ("_domain", "_path")
-#: The keys that Beaker keeps in a session for itself; ours answers to them.
-INTERNAL = (*PLACE, "_creation_time", "_accessed_time")
 # Each key is logged once; more of them would help nobody.
 _MOST_WARNINGS = 20
 
 _log = logging.getLogger("wsgi_sessions")
 
 
-class Terms:
-    """What all sessions of one BeakerMiddleware have in common.
+class AtLoad(NamedTuple):
+    """What was known of a session when it was loaded, or begun over."""
 
-    :param cookie: how it is set unless a session says otherwise.
-    :param explicit_save: what is not saved is lost.
-    :param list_internals: Beaker's own keys are among the others.
-    """
-
-    def __init__(
-        self, configuration: Configuration, cookie: SessionCookie, *, explicit_save: bool, list_internals: bool
-    ) -> None:
-        self.options = configuration.options
-        self.expiry = configuration.expiry
-        self.cookie = cookie
-        self.explicit_save = explicit_save and not self.options.auto
-        self.list_internals = list_internals
-        #: What has been logged once.
-        self.warned: set[str] = set()
-        #: What applications look for in Beaker's ``_params``, and no secret.
-        self.params = {
-            "key": cookie.name,
-            **{name: getattr(self.options, name) for name in ("type", "auto", "timeout", "cookie_expires")},
-        }
-
-
-def placed(cookie: SessionCookie, domain: str | None, path: str) -> SessionCookie:
-    """Return a cookie like another one, but for another place.
-
-    :raises TypeError: if domain or path is no text.
-    :raises ValueError: if a browser would drop it.
-    """
-    plain = SessionCookie(
-        cookie.name,
-        path=path,
-        domain=domain,
-        secure=cookie.secure,
-        http_only=cookie.http_only,
-        same_site=cookie.same_site,
-        partitioned=cookie.partitioned,
-    )
-    if type(cookie) is SessionCookie:
-        return plain
-    # One with keys: they cannot be asked for, and do not depend on the place.
-    moved = copy(cookie)
-    for name in ("domain", "path", "_attributes"):
-        object.__setattr__(moved, name, getattr(plain, name))
-    return moved
+    #: Encoded.
+    values: dict[str, Raw]
+    #: When it was to end, Unix milliseconds; None for a new one.
+    expires: int | None
+    #: The domain and path of the browser's cookie.
+    place: tuple[Any, Any]
 
 
 class BeakerMapping(Session):
@@ -82,8 +42,10 @@ class BeakerMapping(Session):
     _is_saved = False
     #: Keys that were set or removed, and not stored by persist() since.
     _changed_keys: frozenset[str] = frozenset()
-    #: What was stored when it was loaded, when it was to end, and the place of its cookie; None before.
-    _at_load: tuple[dict[str, Any], int | None, tuple[Any, Any]] | None = None
+    #: None before it is loaded.
+    _at_load: AtLoad | None = None
+    #: The cookie is to be sent again.
+    _is_sent_again = False
 
     def __getitem__(self, key: str) -> Any:
         return self._internal(key) if key in INTERNAL else super().__getitem__(key)
@@ -119,10 +81,6 @@ class BeakerMapping(Session):
     # Not those of a Mapping: Beaker's is equal to itself only.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
-
-    def __repr__(self) -> str:
-        # Whoever shows an environ shows it as well, and has not looked into it for that.
-        return repr(dict(self.items())) if self.is_loaded else super().__repr__()
 
     def get(self, key: str, /, default: Any = None, *, type: Any = None) -> Any:
         """Return a value, or the default; see :meth:`Session.get`."""
@@ -206,9 +164,17 @@ class BeakerMapping(Session):
 
     @property
     def _place(self) -> tuple[Any, Any]:
-        values, cookie = self._load().values, self._terms.cookie
-        stored = {key: values[key] for key in PLACE if key in values}
-        return stored.get("_domain", cookie.domain), stored.get("_path", cookie.path)
+        values = self._load().values
+        return self._place_among({key: values[key] for key in PLACE if key in values})
+
+    @property
+    def _stored_place(self) -> tuple[Any, Any]:
+        stored = self._load().values.loaded
+        return self._place_among(decoded({key: stored[key] for key in PLACE if key in stored}))
+
+    def _place_among(self, found: dict[str, Any]) -> tuple[Any, Any]:
+        cookie = self._terms.cookie
+        return found.get("_domain", cookie.domain), found.get("_path", cookie.path)
 
     def _set_place(self, key: str, value: Any) -> None:
         if key == "_domain" and isinstance(value, str):
@@ -223,14 +189,13 @@ class BeakerMapping(Session):
             placed(self._terms.cookie, *place)
             self._refuse_late("another domain or path")
             super().__setitem__(key, value)
-            state.announce = state.announce or state.record is not None
 
-    def _known_at_load(self) -> tuple[dict[str, Any], int | None, tuple[Any, Any]]:
+    def _known_at_load(self) -> AtLoad:
         """Return what was known when it was loaded; asked for before anything is changed."""
         state = self._load()
         if self._at_load is None:
             expires = None if state.record is None else state.record.expires
-            self._at_load = (state.values.loaded, expires, self._place)
+            self._at_load = AtLoad(state.values.loaded, expires, self._place)
         return self._at_load
 
     def _load(self) -> State:
@@ -240,19 +205,31 @@ class BeakerMapping(Session):
             self._known_at_load()
         return state
 
-    # What becomes of changes that nobody has asked to save
+    # What is done before it is stored
 
-    def _settle_unsaved(self) -> None:
-        """Do with them what the middleware was told to, before the session is stored."""
+    def _prepare_commit(self) -> None:
+        """Do what the middleware was told to with changes that nobody has asked to save; all others are to be saved."""
         state = self._state
-        if state is None or not state.is_loaded or self._is_saved or not self._changed_keys:
+        if state is None or not state.is_loaded:
             return
         with state.lock:
-            if self._terms.explicit_save:
-                for key in self._changed_keys:
-                    _restore(state, key)
-            elif not self._terms.options.auto:
-                self._warn_of_unsaved(state)
+            if self._changed_keys and not self._is_saved:
+                self._settle_unsaved(state)
+            self._prepare_save(state)
+
+    def _prepare_save(self, state: State) -> None:
+        """See to what the store and the browser are told beside the changes; not before, for a request may fail."""
+        if state.reserved_id is not None and (self._is_saved or self._terms.options.auto):
+            state.is_kept_empty = True
+        if state.record is not None and (self._is_sent_again or self._place != self._known_at_load().place):
+            state.announce = True
+
+    def _settle_unsaved(self, state: State) -> None:
+        if self._terms.explicit_save:
+            for key in self._changed_keys:
+                _restore(state, key)
+        elif not self._terms.options.auto:
+            self._warn_of_unsaved(state)
 
     def _warn_of_unsaved(self, state: State) -> None:
         warned = self._terms.warned
@@ -282,3 +259,21 @@ def _restore(state: State, key: str) -> None:
         values.data[key] = values.loaded[key]
     else:
         values.data.pop(key, None)
+
+
+def restore_all(values: Values, loaded: dict[str, Raw]) -> None:
+    """Give all keys the values that they had when the session was loaded, whatever was stored since."""
+    stored = values.loaded
+    values.data = {key: encoded for key, encoded in loaded.items() if stored.get(key) == encoded}
+    values.watched, values.mutations, values.cleared = {}, {}, False
+    values.removed = frozenset(stored.keys() - loaded.keys())
+    values.update(decoded({key: loaded[key] for key in loaded.keys() - values.data.keys()}))
+
+
+def decoded(encoded: dict[str, Raw]) -> dict[str, Any]:
+    """Return the values that can be decoded."""
+    found = {}
+    for key, value in encoded.items():
+        with suppress(ValueError):
+            found[key] = codec.decode(value)
+    return found

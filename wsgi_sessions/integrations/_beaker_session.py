@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .. import clock, codec
+from .. import clock
 from ..exceptions import RecordNotFound
-from ..expiry import OnInactivity, OnSessionEnd, to_datetime
-from ..mapping import OPEN
+from ..expiry import OnInactivity, OnSessionEnd
 from ..presented import Presented, Standing, load_live
 from ..record import UnknownSchema
 from ..saving import create
@@ -20,7 +17,9 @@ from ..session import Session
 from ..settings import Settings
 from ..state import State
 from ..token import SessionToken
-from ._beaker_mapping import INTERNAL, BeakerMapping, Terms
+from ._beaker_actions import BeakerActions
+from ._beaker_mapping import decoded
+from ._beaker_terms import INTERNAL, Terms
 
 _log = logging.getLogger("wsgi_sessions")
 
@@ -37,18 +36,12 @@ _CONFIGURED: dict[str, Callable[[Terms], Any]] = {
 }
 
 
-class BeakerSession(BeakerMapping):
+class BeakerSession(BeakerActions):
     """What ``environ["beaker.session"]`` is: a Session that also has all that Beaker's has.
 
     Made by :func:`show`. Some names mean what they mean to Beaker: ``save()`` only says that changes are meant to last,
     ``created`` is a number of seconds, ``accessed`` a method, and it is always true.
     """
-
-    _was_invalidated = False
-    #: None for the configured one.
-    _cookie_expires: bool | timedelta | datetime | None = None
-    #: Stands for the id of a session that is over, or too late to be stored.
-    _unused_id: str | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name in _CONFIGURED:
@@ -62,55 +55,8 @@ class BeakerSession(BeakerMapping):
             super().__setattr__(name, value)
         elif f".{name}" not in self._terms.warned:
             self._terms.warned.add(f".{name}")
-            _log.warning("session.%s was set, which has no effect: give it to BeakerMiddleware", name)
-
-    def save(self) -> None:
-        """Say that its changes are meant to last; they are stored when the response begins, or by :meth:`persist`."""
-        self._is_saved = True
-
-    def persist(self) -> None:
-        """Store it now; see :meth:`Session.save`."""
-        super().save()
-        self._changed_keys = frozenset()
-
-    def delete(self) -> None:
-        """End it now, and have the browser drop the cookie; what is written to it afterwards begins a new one."""
-        self._is_saved = True
-        record = self._load().record
-        self.flush()
-        self._unused_id = None if record is None else record.id
-
-    def invalidate(self) -> None:
-        """End it now and start over, empty and under a new id."""
-        self.flush()
-        self._was_invalidated = True
-
-    def flush(self) -> None:
-        """End it now and start over; see :meth:`Session.flush`."""
-        super().flush()
-        self._unused_id = None
-
-    def regenerate_id(self) -> None:
-        """Give it a new token and keep the data; see :meth:`Session.cycle_id`. The public id stays."""
-        self.cycle_id()
-
-    def load(self) -> None:
-        """Forget what was changed since it was loaded or stored, and read it again."""
-        super().load()
-        self._changed_keys = frozenset()
-
-    def revert(self) -> None:
-        """Forget what was changed since it was loaded or stored."""
-        self._revert()
-        self._changed_keys = frozenset()
-
-    def lock(self) -> None:
-        """Do nothing: no request waits for another one's session."""
-        warnings.warn("session.lock() does nothing: changes of parallel requests are merged", DeprecationWarning, 2)
-
-    def unlock(self) -> None:
-        """Do nothing."""
-        warnings.warn("session.unlock() does nothing: changes of parallel requests are merged", DeprecationWarning, 2)
+            advice = ": give it to BeakerMiddleware" if hasattr(self._terms.options, name) else ""
+            _log.warning("session.%s was set, which has no effect%s", name, advice)
 
     def get_by_id(self, id: str) -> DetachedBeakerSession | None:
         """Return another session by its public id, None if there is none that is alive."""
@@ -128,30 +74,16 @@ class BeakerSession(BeakerMapping):
 
     @property
     def id(self) -> str:
-        """The public id, which ``get_by_id`` accepts and no cookie does. To have one, a new session is stored now."""
+        """The public id, which ``get_by_id`` accepts and no cookie does; a new session knows it before it is stored."""
         state = self._load()
         with state.lock:
-            if state.record is None and self._may_be_stored(state):
-                self._ask_store(lambda: self._store_new(state))
             if state.record is not None:
                 return state.record.id
-            if self._unused_id is None:
-                self._unused_id = SessionToken.generate().id
-            return self._unused_id
-
-    def _may_be_stored(self, state: State) -> bool:
-        is_over = state.ended and not state.is_worth_storing
-        return self._phase == OPEN and state.standing is Standing.NEW and not is_over
-
-    def _store_new(self, state: State) -> None:
-        values = state.values
-        if self._terms.explicit_save and not self._is_saved:
-            # What it holds is not meant to last yet.
-            state.values = type(values)({}, {}, state.lock)
-        try:
-            create(state)
-        finally:
-            state.values = values
+            if state.reserved_id is None:
+                if self._ended_id is not None and not state.is_worth_storing:
+                    return self._ended_id
+                state.reserved_id = SessionToken.generate().id
+            return state.reserved_id
 
     @property
     def created(self) -> float:  # type: ignore[override]  # Beaker says so
@@ -165,7 +97,7 @@ class BeakerSession(BeakerMapping):
         Not to the second: a tenth of the timeout may pass before a use is noted again.
         """
         state = self._load()
-        _, expires, _ = self._known_at_load()
+        expires = self._known_at_load().expires
         if state.is_new or expires is None:
             return None
         used = state.created
@@ -175,9 +107,9 @@ class BeakerSession(BeakerMapping):
 
     @property
     def accessed_dict(self) -> dict[str, Any]:
-        """What it held when it was loaded."""
-        loaded, _, _ = self._known_at_load()
-        return {key: codec.decode(value) for key, value in loaded.items() if key not in INTERNAL}
+        """What it held when it was loaded, or begun over."""
+        loaded = decoded(self._known_at_load().values)
+        return {key: value for key, value in loaded.items() if key not in INTERNAL}
 
     @property
     def was_invalidated(self) -> bool:
@@ -188,45 +120,15 @@ class BeakerSession(BeakerMapping):
             return self._was_invalidated
         return state.is_new and bool(cookie.candidates(self._cookie_header))
 
+    def _session(self) -> BeakerSession:
+        """Return itself, as what applications look into that know how Beaker's is made."""
+        return self
+
     @property
     def request(self) -> dict[str, Any]:
         """What applications look into that send Beaker's cookie themselves: there is none for them to send."""
         headers: dict[str, Any] = self.__dict__["_headers"]
         return headers
-
-    # How long the browser keeps its cookie
-
-    @property
-    def cookie_expires(self) -> bool | timedelta | datetime:
-        """Beaker's option of that name; setting it has no effect before ``_set_cookie_expires``."""
-        chosen = self._cookie_expires
-        return self._terms.options.cookie_expires if chosen is None else chosen
-
-    @cookie_expires.setter
-    def cookie_expires(self, cookie_expires: bool | timedelta | datetime) -> None:
-        self._cookie_expires = cookie_expires
-
-    def _set_cookie_expires(self, expires: bool | timedelta | datetime | None = None) -> bool | datetime:
-        """Have this session, and its cookie, last longer or shorter than others; Beaker's way to "remember me"."""
-        expires = self.cookie_expires if expires is None else expires
-        if not isinstance(expires, bool | timedelta | datetime):
-            raise ValueError(f"cookie_expires must be a bool, timedelta or datetime, not {type(expires).__name__}")
-        self._cookie_expires = expires
-        policy = self._terms.expiry(expires)
-        end = to_datetime(policy.expires(clock.now()))
-        if end <= to_datetime(clock.now()):
-            self.delete()
-        else:
-            self.expiry = None if policy == self._settings.expiry else policy
-        return True if expires is True else end.astimezone(UTC)
-
-    def _set_cookie_values(self, expires: bool | timedelta | datetime | None = None) -> None:
-        self._set_cookie_expires(expires)
-
-    def _update_cookie_out(self, set_cookie: bool = True) -> None:
-        self._set_cookie_expires()
-        state = self._load()
-        state.announce = state.announce or (set_cookie and state.record is not None)
 
 
 class DetachedBeakerSession(BeakerSession):
@@ -234,11 +136,15 @@ class DetachedBeakerSession(BeakerSession):
 
     use_cookies = False
 
-    def save(self) -> None:
+    def save(self, accessed_only: bool = False) -> None:
         """Store it now, also an empty one.
 
+        :param accessed_only: store no change, only that it was used; a new one is not stored.
         :raises RecordNotFound: if it was ended elsewhere since it was opened.
         """
+        if accessed_only:
+            self._note_use()
+            return
         self._is_saved = True
         state = self._load()
         with state.lock:
@@ -253,6 +159,13 @@ class DetachedBeakerSession(BeakerSession):
     def persist(self) -> None:
         """Store it now; see :meth:`save`."""
         self.save()
+
+    def _note_use(self) -> None:
+        record = self._load().record
+        # Without what was changed here.
+        stored = None if record is None else find_detached(self._settings, self._terms, record.id)
+        if stored is not None:
+            Session.save(stored)
 
 
 def show(session: Session, terms: Terms) -> BeakerSession:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..commit import CookieChange
 from ..cookies.cookie import SessionCookie
@@ -25,8 +25,10 @@ from ..session import Session
 from ..settings import MAX_PAYLOAD
 from ..stores.base import SessionStore
 from ._beaker_config import Configuration
-from ._beaker_mapping import Terms, placed
+from ._beaker_section import read_section
 from ._beaker_session import BeakerSession, DetachedBeakerSession, new_detached, show
+from ._beaker_stores import store_of
+from ._beaker_terms import Terms, placed
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -50,11 +52,12 @@ class BeakerMiddleware(SessionMiddleware):
     where Beaker's is, but apart: in ``wsgi_sessions`` inside of ``data_dir``, a table ``wsgi_session`` of the same
     database, a file of its own beside one of SQLite, other keys of the same Redis or Memcached.
 
-    :param app: the application to wrap.
+    :param app: the application to wrap; ``wrap_app`` is Beaker's name of it.
     :param config: Beaker's configuration; every option of it that has no effect is logged.
     :param environ_key: where in the environ the session is.
     :param store: where our sessions are kept.
     :param cookie: in place of the one that Beaker's options describe.
+    :param cookie_name: only the name of that one.
     :param explicit_save: drop what was set or removed without a ``save()``, as Beaker does without ``session.auto``;
         otherwise every change is stored, and one without ``save()`` logged.
     :param list_internals: have Beaker's own keys, such as ``_creation_time``, also among those that are iterated over.
@@ -72,12 +75,14 @@ class BeakerMiddleware(SessionMiddleware):
 
     def __init__(
         self,
-        app: WSGIApplication,
+        app: WSGIApplication | None = None,
         config: Mapping[str, Any] | None = None,
         environ_key: str = "beaker.session",
         *,
+        wrap_app: WSGIApplication | None = None,
         store: SessionStore | None = None,
         cookie: SessionCookie | None = None,
+        cookie_name: str | None = None,
         explicit_save: bool = False,
         list_internals: bool = False,
         take_over: bool = True,
@@ -91,19 +96,23 @@ class BeakerMiddleware(SessionMiddleware):
         on_deleted: Callable[[list[Record]], object] | None = None,
         **options: Any,
     ) -> None:
+        if app is not None and wrap_app is not None:
+            raise TypeError("app and wrap_app are the same: give one of them")
+        if cookie is not None and cookie_name is not None:
+            raise ValueError("a cookie has a name: give cookie or cookie_name")
         configuration = Configuration({} if config is None else config, options)
-        configuration.warn_of_ignored()
+        configuration.warn_of_ignored(take_over=take_over, has_store=store is not None, cookie=cookie)
         if cookie is None:
-            cookie = configuration.cookie()
+            cookie = configuration.cookie(cookie_name)
         if retire == "keep" and cookie.name == configuration.options.key:
             raise ValueError(
                 "retire='keep' needs a cookie of another name than Beaker's, whose place it would take: "
-                "write cookie=SessionCookie('id')"
+                "write cookie_name='id'"
             )
         source = configuration.source(convert=convert, on_unknown=on_unknown) if take_over else None
         super().__init__(
-            app,
-            configuration.store() if store is None else store,
+            cast("WSGIApplication", wrap_app if app is None else app),
+            store_of(configuration.options) if store is None else store,
             cookie=cookie,
             expiry=configuration.expiry(),
             max_lifetime=max_lifetime,
@@ -116,6 +125,11 @@ class BeakerMiddleware(SessionMiddleware):
         )
         self._environ_key = environ_key
         self._terms = Terms(configuration, cookie, explicit_save=explicit_save, list_internals=list_internals)
+
+    @property
+    def wrap_app(self) -> WSGIApplication:
+        """The application inside of it, by the name that Beaker has for it."""
+        return self.app
 
     def find(self, environ: WSGIEnvironment) -> Session | None:
         """Return the session that another middleware has begun; see :meth:`RequestSessions.find`."""
@@ -131,13 +145,13 @@ class BeakerMiddleware(SessionMiddleware):
     ) -> Headers:
         """Store what a session holds that is meant to last; see :meth:`RequestSessions.commit`."""
         if status < 500:
-            BeakerSession.view(session)._settle_unsaved()
+            BeakerSession.view(session)._prepare_commit()
         return super().commit(session, environ, status, headers, body_is_complete=body_is_complete)
 
     def end(self, session: Session, status: int | None = None) -> None:
         """Freeze a session; see :meth:`RequestSessions.end`."""
         if status is not None and status < 500:
-            BeakerSession.view(session)._settle_unsaved()
+            BeakerSession.view(session)._prepare_commit()
         super().end(session, status)
 
     def _show(self, environ: WSGIEnvironment, session: Session) -> Session:
@@ -155,8 +169,8 @@ class BeakerMiddleware(SessionMiddleware):
         if change is None or session._state is None:
             return headers
         view = BeakerSession.view(session)
-        _, _, before = view._known_at_load()
-        after = view._place if change.token is not None else before
+        before = view._known_at_load().place
+        after = view._stored_place if change.token is not None else before
         configured = self.cookie.header(change.token, change.max_age)
         ours = placed(self.cookie, *after).header(change.token, change.max_age)
         headers = [ours if header == configured else header for header in headers]
@@ -173,12 +187,15 @@ def session_filter_factory(
     """Return what wraps an application, for PasteDeploy: in the place of ``egg:Beaker#beaker_session``.
 
     As Beaker does, it takes options with a prefix out of ``[DEFAULT]``, and any out of its own section.
+
+    :raises ValueError: if an argument of BeakerMiddleware makes no sense, or cannot be given in an ini file.
     """
-    return lambda app: BeakerMiddleware(app, global_conf, **local_conf)
+    arguments = read_section(local_conf)
+    return lambda app: BeakerMiddleware(app, global_conf, **arguments)
 
 
 def session_filter_app_factory(
     app: WSGIApplication, global_conf: Mapping[str, Any], /, **local_conf: Any
 ) -> BeakerMiddleware:
     """Return an application that is wrapped; see :func:`session_filter_factory`."""
-    return BeakerMiddleware(app, global_conf, **local_conf)
+    return BeakerMiddleware(app, global_conf, **read_section(local_conf))

@@ -29,7 +29,7 @@ _NOT_NEEDED = {
     "session_class": "classes of Beaker are not used",
     "namespace_class": "classes of Beaker are not used",
     "webtest_varname": "use wsgi_sessions.testing",
-    "sa_opts": "give source_of a container with an Engine of your own",
+    "sa_opts": "make a BeakerSource of an SQLContainer with an Engine of your own",
     "dbmmodule": "what kind of dbm it is, can be seen from the file",
 }
 _UNREADABLE = {
@@ -38,6 +38,8 @@ _UNREADABLE = {
     "ext:google": "sessions in the Datastore are not read",
     "ext:rediscluster": "make a BeakerSource of a RedisContainer with your RedisCluster",
 }
+# Of every other option, None is as if it was not given.
+_READ_ALSO_AS_NONE = frozenset(("key", "data_serializer", "cookie_expires", "samesite"))
 
 
 class BeakerOptions(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
@@ -81,14 +83,16 @@ class BeakerOptions(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
     @property
     def is_readable(self) -> bool:
         """Whether sessions of this type can be read."""
-        return self.type not in _UNREADABLE
+        return self.type == "cookie" or self.type in _CONTAINERS
 
     def container(self) -> Container | None:
         """Return where the sessions are; None if they are in cookies, or cannot be read.
 
-        :raises ValueError: if an option that tells where is missing or wrong.
+        :raises ValueError: if an option that tells where is missing or wrong, or there is no such type.
         """
         make = _CONTAINERS.get(self.type)
+        if make is None and self.type != "cookie" and self.type not in _UNREADABLE:
+            raise ValueError(f"session.type must be one of {', '.join(('cookie', *_CONTAINERS))}, not {self.type!r}")
         return None if make is None else make(self)
 
 
@@ -112,8 +116,7 @@ def read_options(configuration: Mapping[str, Any], **options: Any) -> BeakerOpti
     values: dict[str, Any] = {}
     for name, value in found.items():
         if reader := _READERS.get(name):
-            # None is as if it was not given, except here.
-            if value is not None or name == "samesite":
+            if value is not None or name in _READ_ALSO_AS_NONE:
                 values[name] = _read(reader, name, value)
         else:
             unused.append((name, _reason(name)))
@@ -140,22 +143,24 @@ def _reason(name: str) -> str:
 
 
 def _type_reason(kind: str) -> str | None:
-    if kind != "cookie" and kind not in _CONTAINERS and kind not in _UNREADABLE:
-        raise ValueError(f"session.type must be one of {', '.join(('cookie', *_CONTAINERS))}, not {kind!r}")
-    return _UNREADABLE.get(kind)
+    if kind == "cookie" or kind in _CONTAINERS:
+        return None
+    return _UNREADABLE.get(kind, "sessions of this type are not read")
 
 
 def _read(reader: Callable[[Any], Any], name: str, value: Any) -> Any:
     try:
         return reader(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         pass
     # Without the value, which may be a key.
     raise ValueError(f"session.{name} must be {_READERS_TELL[reader]}")
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str | os.PathLike) or not (text := os.fspath(value)).strip():
+    """Read a text; of what is none, str() makes one, as Beaker does: a key may be given as True, 12345 or bytes."""
+    text = str(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    if value is None or not text.strip():
         raise ValueError
     return text
 
@@ -172,11 +177,18 @@ def _boolean(value: Any) -> bool:
 def _seconds(value: Any) -> int:
     if isinstance(value, bool) or not (isinstance(value, int) or str(value).isdecimal()):
         raise ValueError
-    return int(value)
+    seconds = int(value)
+    if timedelta(seconds=seconds) <= timedelta(0):
+        raise ValueError
+    return seconds
 
 
 def _expiry(value: Any) -> bool | timedelta | datetime:
-    """Read ``cookie_expires``. Beaker takes "1" and "0" for truth, too."""
+    """Read ``cookie_expires``. Beaker takes "1" and "0" for truth, too, and None for False."""
+    if value is None:
+        return False
+    if isinstance(value, timedelta) and value <= timedelta(0):
+        raise ValueError
     if isinstance(value, bool | timedelta | datetime):
         return value
     if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
@@ -208,8 +220,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 _READERS_TELL: dict[Callable[[Any], Any], str] = {
     _text: "a text with anything in it",
     _boolean: "true or false",
-    _seconds: "a number of seconds",
-    _expiry: "true, false, a number of seconds, a timedelta or a datetime",
+    _seconds: "a number of seconds, more than 0 and no more than a timedelta holds",
+    _expiry: "true, false, a number of seconds or a timedelta, more than 0, or a datetime",
     _samesite: "Lax, Strict, or None in quotes or not",
 }
 

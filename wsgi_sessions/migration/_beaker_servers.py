@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..legacy import LegacyError, Reason
@@ -15,7 +16,7 @@ from ._reading import inflate
 from ._redis_values import RedisValues
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 _DATABASE = "the database of the old sessions"
 # Rows that one query asks for.
@@ -49,25 +50,33 @@ class SQLContainer(Container):
         self._data: Any = sqlalchemy.column("data")
         self._table = sqlalchemy.table(table, self._namespace, self._data, schema=schema)
 
+    def is_there(self) -> bool:
+        """Tell whether the database has such a table; no connection stays open.
+
+        :raises StoreError: if the database failed.
+        """
+        with _store_errors(), self._engine.connect() as connection:
+            # It may be asked before the processes are forked that will use the pool.
+            connection.detach()
+            return self._has_table(connection)
+
     def read(self, session_id: str) -> bytes:
-        """Return the data in the session's row."""
+        """Return the data in the session's row; without the table there is none."""
         from sqlalchemy import select
 
-        rows = self._rows(select(self._data).where(self._namespace == session_id))
-        if not rows:
+        query = select(self._data).where(self._namespace == session_id)
+        with _store_errors(), self._engine.connect() as connection:
+            row = self._first(connection, query)
+        if row is None:
             raise LegacyError(Reason.NOT_FOUND)
-        return _bytes(rows[0][0])
+        return _bytes(row[0])
 
     def delete(self, session_id: str) -> None:
         """Delete the session's row."""
         from sqlalchemy import delete
-        from sqlalchemy.exc import SQLAlchemyError
 
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(delete(self._table).where(self._namespace == session_id))
-        except (SQLAlchemyError, OSError) as error:
-            raise failure(_DATABASE, error) from None
+        with _store_errors(), self._engine.begin() as connection:
+            connection.execute(delete(self._table).where(self._namespace == session_id))
 
     def scan(self) -> Iterator[Stored]:
         """Yield the records of all rows, in as many queries as it takes for few of them to be in memory."""
@@ -83,14 +92,36 @@ class SQLContainer(Container):
                     yield Stored(namespace, _scanned(data))
             rows = self._rows(page.where(self._namespace > rows[-1][0]))
 
-    def _rows(self, query: Any) -> list[Any]:
+    def _first(self, connection: Connection, query: Any) -> Any:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            with self._engine.connect() as connection:
-                return list(connection.execute(query))
-        except (SQLAlchemyError, OSError) as error:
-            raise failure(_DATABASE, error) from None
+            return connection.execute(query).first()
+        except SQLAlchemyError:
+            # Dropped, for nobody needs it any more. Each database has its own error for that.
+            connection.rollback()
+            if self._has_table(connection):
+                raise
+            return None
+
+    def _has_table(self, connection: Connection) -> bool:
+        from sqlalchemy import inspect
+
+        return inspect(connection).has_table(self._table.name, schema=self._table.schema)
+
+    def _rows(self, query: Any) -> list[Any]:
+        with _store_errors(), self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise failure(_DATABASE, error) from None
 
 
 def _bytes(data: Any) -> bytes:
@@ -172,7 +203,12 @@ def _redis(url: str) -> Any:
         from redis import Redis
     except ImportError as error:
         raise ImportError("sessions in Redis need redis-py: pip install wsgi-sessions[redis]") from error
-    return Redis.from_url(url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_ANSWER_SECONDS)
+    try:
+        return Redis.from_url(url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_ANSWER_SECONDS)
+    except ValueError:
+        # Not chained: the message may hold what was meant for a password.
+        pass
+    raise ValueError("the URL of Redis is none that redis-py reads, such as redis://localhost:6379/0")
 
 
 class MemcachedContainer(Container):
