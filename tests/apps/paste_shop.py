@@ -4,6 +4,7 @@ import os
 import threading
 
 from wsgi_sessions import MemoryStore, get_session
+from wsgi_sessions.migration.flask import FlaskSource
 
 TEXT = [("Content-Type", "text/plain")]
 store = MemoryStore()
@@ -57,6 +58,11 @@ PAGES = {
     "/plain": lambda environ: "plain",
     "/pid": lambda environ: str(os.getpid()),
 }
+
+
+def sources():
+    """Return what reads the sessions of the application before."""
+    return [FlaskSource("of the old application")]
 
 
 def busy(environ, start_response):

@@ -9,6 +9,7 @@ import django
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.test import Client
 from django.urls import path
 
@@ -52,13 +53,13 @@ asynchronous: list[Callable[[HttpRequest], Any]] = []
 def page(request: HttpRequest) -> HttpResponse:
     """Call the handler that came with the request, and answer with what it returns."""
     result = request.META["tests.handler"](request)
-    return result if isinstance(result, HttpResponse) else HttpResponse(repr(result))
+    return result if isinstance(result, HttpResponseBase) else HttpResponse(repr(result))
 
 
 async def asynchronous_page(request: HttpRequest) -> HttpResponse:
     """Await the handler that waits for it."""
     result = await asynchronous.pop()(request)
-    return result if isinstance(result, HttpResponse) else HttpResponse(repr(result))
+    return result if isinstance(result, HttpResponseBase) else HttpResponse(repr(result))
 
 
 urlpatterns = [

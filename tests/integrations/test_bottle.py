@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
 
+import beaker.middleware
 import bottle
 import pytest
 from harness import TEXT, Browser, Exchange, RecordingStore, call, garbage_of, make_environ, serve
@@ -817,13 +818,57 @@ class TestPage:
         assert browser.get("/shop/cart").text == "tea milk"
 
     def test_inside_of_a_middleware(self, page: Any, store: RecordingStore) -> None:
-        browser = Browser(validator(self.run(page, "application = SessionMiddleware", store=store)["application"]))
+        browser = Browser(
+            validator(self.run(page, "application = SessionMiddleware(app, store)", store=store)["application"])
+        )
         assert [browser.get().text for _ in range(2)] == ["Visit number 1", "Visit number 2"]
 
     def test_the_test_that_is_shown_passes(self, page: Any, names: dict[str, Any]) -> None:
         store = names["app"].plugins[-1].store
         shown = self.run(page, "cookie_of_visitor", app=names["app"], store=store)
         shown["test_a_visitor_is_greeted_for_two_weeks"]()
+
+    @pytest.fixture
+    def shown_options(self, page: Any, tmp_path: Path) -> tuple[str, dict[str, Any]]:
+        """Return the block that changes the import, over another directory, and the options in it."""
+        code = find(page, "BeakerMiddleware as SessionMiddleware").replace("/var/lib/app", str(tmp_path))
+        return code, execute(code, {"app": bottle.Bottle()})["session_options"]
+
+    def beakers_cookie(self, options: dict[str, Any]) -> tuple[str, str]:
+        """Return the cookie of a visitor whom an application with Beaker has greeted."""
+        old = bottle.Bottle()
+
+        @old.get("/")
+        def begin() -> str:
+            session = bottle.request.environ["beaker.session"]
+            session["user"] = "anna"
+            session.save()
+            return "in"
+
+        browser = Browser(beaker.middleware.SessionMiddleware(old, options))
+        browser.get()
+        ((name, value),) = browser.cookies.items()
+        return name.strip(), value
+
+    def test_an_application_of_beaker_changes_one_import(self, shown_options: tuple[str, dict[str, Any]]) -> None:
+        code, options = shown_options
+        cookie, app = self.beakers_cookie(options), bottle.Bottle()
+        app.get("/", callback=lambda: bottle.request.environ["beaker.session"]["user"])
+        browser = Browser(validator(execute(code, {"app": app})["application"]))
+        browser.put(*cookie)
+        assert [browser.get().text for _ in range(2)] == ["anna", "anna"]
+
+    def test_the_plugin_takes_beakers_sessions_over(
+        self, page: Any, store: RecordingStore, shown_options: tuple[str, dict[str, Any]]
+    ) -> None:
+        _, options = shown_options
+        cookie, app = self.beakers_cookie(options), bottle.Bottle()
+        self.run(page, "SessionPlugin(store, legacy", app=app, store=store, session_options=options)
+        app.get("/", callback=lambda session: session["user"])
+        browser = Browser(validator(app))
+        browser.put(*cookie)
+        assert [browser.get().text for _ in range(2)] == ["anna", "anna"]
+        assert list(browser.cookies) == ["id"]
 
     def test_from_bottle_session(self, page: Any) -> None:
         plugin = self.run(page, "RedisStore(")["plugin"]

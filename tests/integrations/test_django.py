@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -29,12 +30,14 @@ from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.middleware.csrf import get_token
 from django.test import AsyncClient, Client, override_settings
 from django.utils.safestring import mark_safe
 from django_site import ask, put, read, visit
 from harness import RecordingStore, garbage_of
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 from test_readme import ROOT, blocks, execute, find, parsed
 from werkzeug.test import Client as WerkzeugClient
 
@@ -55,6 +58,9 @@ from wsgi_sessions import (
 )
 from wsgi_sessions.integrations import django as engine
 from wsgi_sessions.integrations._django_store import GivenEnd
+from wsgi_sessions.legacy import LegacyError, LegacySession, Reason
+from wsgi_sessions.migration.base import Source
+from wsgi_sessions.migration.django import DjangoCookieSource, DjangoSource
 from wsgi_sessions.operations import revoke
 from wsgi_sessions.record import open_envelope
 from wsgi_sessions.testing import ReplacedClock
@@ -1110,6 +1116,438 @@ class TestContrib:
                 assert client.post("/", **handler).status_code == 403
 
 
+OLD_ENGINES = {"db": 1, "signed_cookies": 0}
+GONE = "expires=Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+def old_database() -> Any:
+    """Return what connects to the database of the site."""
+    name = settings.DATABASES["default"]["NAME"]
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(name, uri=True), poolclass=NullPool)
+
+
+def old_sources(**options: Any) -> list[Source]:
+    """Return the sources of the sessions that the site has had before."""
+    key = settings.SECRET_KEY
+    return [DjangoSource(key, engine=old_database(), **options), DjangoCookieSource(key, **options)]
+
+
+class Paper(Source):
+    """A library that keeps its sessions on paper."""
+
+    system = "paper"
+    session: LegacySession | None = None
+    is_down = False
+
+    def identify(self, cookie: str) -> list[str]:
+        if not cookie.startswith("page-"):
+            raise LegacyError(Reason.BAD_SIGNATURE)
+        return [cookie]
+
+    def open(self, cookie: str) -> LegacySession:
+        if self.is_down:
+            raise StoreError("the paper is wet")
+        if self.session is None:
+            raise LegacyError(Reason.NOT_FOUND)
+        return self.session
+
+
+class TestTakeover:
+    """A project that stays with Django, and whose visitors have sessions of the engine before."""
+
+    @pytest.fixture(params=OLD_ENGINES)
+    def before(self, request: pytest.FixtureRequest, anna: User, store: RecordingStore) -> Client:
+        """A browser that is logged in to the site as it was; from now on it is as it is."""
+        return self.old_browser(request.param, anna)
+
+    @pytest.fixture(autouse=True)
+    def legacy(self) -> Iterator[None]:
+        with override_settings(WSGI_SESSIONS_LEGACY=old_sources):
+            yield
+
+    def old_browser(self, engine: str, anna: User, expiry: Any = None, **others: Any) -> Client:
+        client = Client()
+        middleware = [DJANGOS_OWN, *settings.MIDDLEWARE[1:]]
+        name = f"django.contrib.sessions.backends.{engine}"
+        with override_settings(SESSION_ENGINE=name, MIDDLEWARE=middleware, **others):
+            visit(client, lambda request: login(request, anna, "django.contrib.auth.backends.ModelBackend"))
+            visit(client, lambda request: request.session.set_expiry(expiry))
+            put(client, cart=["tea"])
+            assert client.get("/members").content == b"in"
+        return client
+
+    def moved(self, client: Client) -> Client:
+        """Return a browser with the same cookies whose requests come to the site as it is now."""
+        other = Client(raise_request_exception=False)
+        other.cookies.update({name: morsel.copy() for name, morsel in client.cookies.items()})
+        return other
+
+    def is_in(self, client: Client) -> bool:
+        status: int = client.get("/members").status_code
+        assert status in (200, 302)
+        return status == 200
+
+    def test_nobody_is_logged_out_by_a_new_engine(self, before: Client, store: RecordingStore, anna: User) -> None:
+        """The promise of the README."""
+        after = self.moved(before)
+        response = after.get("/members")
+        assert response.content == b"in"
+        assert SessionToken.parse(response.cookies["sessionid"].value) is not None
+        assert read(after)["cart"] == ["tea"]
+        assert self.is_in(after)
+        counts = engine.legacy_counts()
+        assert sum(count for (_, what), count in counts.items() if what == "taken-over") == 1
+
+    def test_a_replay_after_the_logout_is_nobody(self, before: Client, store: RecordingStore) -> None:
+        after, thief = self.moved(before), self.moved(before)
+        assert self.is_in(after)
+        visit(after, lambda request: logout(request))
+        assert not self.is_in(after)
+        assert not self.is_in(thief)
+        with ReplacedClock(clock.now() + 600_000):
+            assert not self.is_in(self.moved(before))
+
+    @pytest.mark.parametrize("is_read", [True, False])
+    def test_a_logout_in_the_first_request_ends_what_was_there(self, before: Client, is_read: bool) -> None:
+        after, thief = self.moved(before), self.moved(before)
+
+        def log_out(request: Any) -> None:
+            assert not is_read or request.session["cart"] == ["tea"]
+            request.session.flush()
+
+        response = visit(after, log_out)
+        assert response.cookies["sessionid"].value == ""
+        assert GONE in response.cookies["sessionid"].OutputString()
+        assert not self.is_in(after)
+        assert not self.is_in(thief)
+
+    def test_a_new_key_in_the_first_request_leaves_the_old_cookie_nothing(self, before: Client, anna: User) -> None:
+        after, thief = self.moved(before), self.moved(before)
+        visit(after, lambda request: request.session.cycle_key())
+        assert self.is_in(after)
+        assert read(after)["cart"] == ["tea"]
+        assert not self.is_in(thief)
+
+    def test_a_page_that_does_not_touch_the_session_takes_nothing_over(
+        self, before: Client, store: RecordingStore
+    ) -> None:
+        after = self.moved(before)
+        store.forget()
+        assert not visit(after).cookies
+        assert store.calls == []
+
+    def test_parallel_requests_come_to_the_same_session(self, before: Client, store: RecordingStore) -> None:
+        one, other = self.moved(before), self.moved(before)
+        put(one, one=1)
+        put(other, other=1)
+        assert self.is_in(other)
+        assert read(one) == read(other)
+
+    def test_its_owner_is_the_user_from_the_first_request_on(
+        self, before: Client, store: RecordingStore, anna: User
+    ) -> None:
+        """Or a user could not be logged out everywhere who has not logged in since."""
+        after = self.moved(before)
+        assert self.is_in(after)
+        assert revoke(store, str(anna.pk)) == 1
+        assert not self.is_in(after)
+        assert not self.is_in(self.moved(before))
+
+    def test_an_owner_that_cannot_be_stored_is_an_outage_and_comes_with_the_next_request(
+        self, before: Client, store: RecordingStore, anna: User
+    ) -> None:
+        after = self.moved(before)
+        store.fail("save")
+        assert after.get("/members").status_code == 503
+        store.recover()
+        assert self.is_in(after)
+        assert revoke(store, str(anna.pk)) == 1
+
+    def test_no_cache_keeps_the_answer_that_brings_our_cookie(self, before: Client, store: RecordingStore) -> None:
+        """Or it would hand it to whoever comes with a copy of the old cookie."""
+        after = self.moved(before)
+        assert after.get("/members").headers["Cache-Control"] == "private, no-store"
+        assert "Cache-Control" not in after.get("/members").headers
+
+    @pytest.mark.parametrize("status", [404, 500])
+    def test_the_cookie_goes_out_whatever_the_answer(self, before: Client, status: int) -> None:
+        after = self.moved(before)
+
+        def fail(request: Any) -> HttpResponse:
+            assert request.session["cart"] == ["tea"]
+            return HttpResponse(status=status)
+
+        response = visit(after, fail)
+        cookie = response.cookies["sessionid"]
+        assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
+        assert response.headers["Vary"] == "Cookie"
+        assert self.is_in(after)
+
+    @pytest.mark.parametrize("engine_name", OLD_ENGINES)
+    def test_it_ends_when_it_would_have_ended(self, engine_name: str, anna: User, store: RecordingStore) -> None:
+        after = self.moved(self.old_browser(engine_name, anna))
+        day = 24 * 60 * 60
+        with ReplacedClock(clock.now() + 13 * day * 1000) as time:
+            cookie = after.get("/members").cookies["sessionid"]
+            assert 0 < int(cookie["max-age"]) <= day + 60
+            time.advance(timedelta(days=1, minutes=1))
+            assert not self.is_in(after)
+
+    @pytest.mark.parametrize("engine_name", OLD_ENGINES)
+    def test_a_session_of_the_browser_stays_one(self, engine_name: str, anna: User, store: RecordingStore) -> None:
+        """Of whoever has not asked to be remembered."""
+        after = self.moved(self.old_browser(engine_name, anna, expiry=0))
+        assert after.get("/members").cookies["sessionid"]["max-age"] == ""
+        assert put(after, k=1).cookies["sessionid"]["max-age"] == ""
+
+    @pytest.mark.parametrize("engine_name", OLD_ENGINES)
+    def test_the_seconds_that_set_expiry_was_given_hold_on(
+        self, engine_name: str, anna: User, store: RecordingStore
+    ) -> None:
+        after = self.moved(self.old_browser(engine_name, anna, expiry=300))
+        assert 290 <= int(after.get("/members").cookies["sessionid"]["max-age"]) <= 300
+        assert put(after, k=1).cookies["sessionid"]["max-age"] == 300
+
+    def test_the_keys_of_the_session_are_those_that_it_had(self, before: Client, anna: User) -> None:
+        after = self.moved(before)
+        seen = read(after)
+        assert seen == {
+            "_auth_user_id": str(anna.pk),
+            "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
+            "_auth_user_hash": anna.get_session_auth_hash(),
+            "cart": ["tea"],
+        }
+
+    @pytest.mark.parametrize("engine_name", OLD_ENGINES)
+    def test_what_was_stored_is_deleted(self, engine_name: str, anna: User, store: RecordingStore) -> None:
+        after = self.moved(self.old_browser(engine_name, anna))
+        stored_before = len(list(old_sources()[0].scan()))
+        assert self.is_in(after)
+        assert len(list(old_sources()[0].scan())) == stored_before - OLD_ENGINES[engine_name]
+
+    def test_a_look_at_what_is_stored_now_goes_by_the_new_key(self, before: Client, store: RecordingStore) -> None:
+        after = self.moved(before)
+
+        def change_and_look(request: Any) -> Any:
+            request.session.cycle_key()
+            return request.session.load()["cart"]
+
+        assert visit(after, change_and_look).content == b"['tea']"
+        assert self.is_in(after)
+
+    def test_another_user_who_logs_in_begins_anew(self, before: Client, anna: User) -> None:
+        after, thief = self.moved(before), self.moved(before)
+        bert = get_user_model().objects.create_user("bert")
+        try:
+            visit(after, lambda request: login(request, bert, "django.contrib.auth.backends.ModelBackend"))
+            assert ask(after, lambda session: (session["_auth_user_id"], session.get("cart"))) == (str(bert.pk), None)
+            assert not self.is_in(thief)
+        finally:
+            bert.delete()
+
+    @pytest.mark.parametrize("engine_name", OLD_ENGINES)
+    def test_a_cookie_of_another_name_path_and_domain_is_removed(
+        self, engine_name: str, anna: User, store: RecordingStore
+    ) -> None:
+        old = {"SESSION_COOKIE_NAME": "old", "SESSION_COOKIE_DOMAIN": "testserver"}
+        after = self.moved(self.old_browser(engine_name, anna, **old))
+        with override_settings(WSGI_SESSIONS_LEGACY=old_sources(cookie_name="old", domain="testserver")):
+            response = after.get("/members")
+            sent = [morsel.OutputString() for morsel in response.cookies.values()]
+            assert [text.partition("=")[0] for text in sent] == ["sessionid", "old", "old"]
+            assert all("Max-Age=0" in text for text in sent[1:])
+            assert ["Domain=testserver" in text for text in sent] == [False, True, False]
+            assert after.cookies["old"].value == ""
+            assert self.is_in(after)
+
+    def test_a_cookie_of_the_same_name_and_another_path_is_removed_beside_ours(
+        self, anna: User, store: RecordingStore
+    ) -> None:
+        before = self.old_browser("db", anna, SESSION_COOKIE_PATH="/shop")
+        with override_settings(WSGI_SESSIONS_LEGACY=old_sources(path="/shop")):
+            sent = [morsel.OutputString() for morsel in self.moved(before).get("/members").cookies.values()]
+        assert [re.findall("(?:Path|path)=([^;]*)", text) for text in sent] == [["/"], ["/shop"]]
+        assert [text.partition("=")[0] for text in sent] == ["sessionid", "sessionid"]
+        assert "Max-Age=0" in sent[1]
+
+    def test_a_dot_before_the_domain_makes_no_other_cookie(self, anna: User, store: RecordingStore) -> None:
+        with override_settings(
+            SESSION_COOKIE_DOMAIN=".testserver", WSGI_SESSIONS_LEGACY=old_sources(domain="testserver")
+        ):
+            after = self.moved(self.old_browser("db", anna))
+            assert list(after.get("/members").cookies) == ["sessionid"]
+            assert self.is_in(after)
+
+    def test_sessions_without_a_lifetime_are_no_error(self, before: Client, store: RecordingStore) -> None:
+        with override_settings(SESSION_COOKIE_AGE=0):
+            assert self.moved(before).get("/members").status_code == 200
+
+    def test_another_application_with_the_same_source_gets_no_key_of_django_s(
+        self, anna: User, store: RecordingStore
+    ) -> None:
+        sources = old_sources()
+        before = [self.old_browser("db", anna, expiry=300) for _ in range(2)]
+        with override_settings(WSGI_SESSIONS_LEGACY=sources):
+            assert self.is_in(self.moved(before[0]))
+        client = WerkzeugClient(SessionMiddleware(harness.page(dict), store, legacy=sources))
+        client.set_cookie("sessionid", before[1].cookies["sessionid"].value)
+        assert "_session_expiry" not in client.get("/").text
+
+    def test_a_logout_in_the_first_request_removes_a_cookie_of_another_name(
+        self, anna: User, store: RecordingStore
+    ) -> None:
+        before = self.old_browser("db", anna, SESSION_COOKIE_NAME="old")
+        with override_settings(WSGI_SESSIONS_LEGACY=old_sources(cookie_name="old")):
+            response = visit(self.moved(before), lambda request: logout(request))
+        assert response.cookies["old"].value == ""
+
+    def test_an_old_cookie_beside_ours_goes_with_the_next_of_ours(self, anna: User, store: RecordingStore) -> None:
+        client = Client()
+        put(client, k=1)
+        client.cookies["old"] = "page-1"
+        with override_settings(WSGI_SESSIONS_LEGACY=[Paper("old")]):
+            client = self.moved(client)
+            assert not visit(client, lambda request: request.session["k"]).cookies
+            assert put(client, k=2).cookies["old"].value == ""
+
+    def test_one_that_is_nobody_s_is_over_after_a_save_and_a_logout(self, store: RecordingStore) -> None:
+        """Two visitors may have the same cookie, so no note was made of it before."""
+        before, name = Client(), "django.contrib.sessions.backends.signed_cookies"
+        with override_settings(SESSION_ENGINE=name, MIDDLEWARE=[DJANGOS_OWN, *settings.MIDDLEWARE[1:]]):
+            put(before, cart=["tea"])
+        thief = self.moved(before)
+
+        def save_and_log_out(request: Any) -> None:
+            request.session["k"] = 1
+            request.session.save()
+            request.session.flush()
+
+        visit(self.moved(before), save_and_log_out)
+        assert read(thief) == {}
+
+    def test_retire_keep_leaves_all_of_it(self, anna: User, store: RecordingStore) -> None:
+        before = self.old_browser("db", anna, SESSION_COOKIE_NAME="old")
+        rows = len(list(old_sources()[0].scan()))
+        with override_settings(WSGI_SESSIONS_LEGACY=old_sources(cookie_name="old"), WSGI_SESSIONS_RETIRE="keep"):
+            response = self.moved(before).get("/members")
+        assert list(response.cookies) == ["sessionid"]
+        assert len(list(old_sources()[0].scan())) == rows
+
+    @pytest.mark.parametrize("cookie", ["page-1", "no page", "a" * 32])
+    def test_a_cookie_that_brings_nothing_is_left_for_the_day_when_a_mistake_is_mended(
+        self, store: RecordingStore, cookie: str
+    ) -> None:
+        client = Client()
+        client.cookies["sessionid"] = cookie
+        with override_settings(WSGI_SESSIONS_LEGACY=[Paper("sessionid")]):
+            for every_request in (False, True):
+                with override_settings(SESSION_SAVE_EVERY_REQUEST=every_request):
+                    response = visit(client, lambda request: request.session.get("k"))
+                assert not response.cookies
+                assert response.headers["Vary"] == "Cookie"
+            assert put(client, k=1).cookies["sessionid"].value != cookie
+            assert read(client) == {"k": 1}
+
+    def test_an_outage_of_what_was_before_is_answered_503(self, store: RecordingStore) -> None:
+        paper, client = Paper("sessionid"), Client(raise_request_exception=False)
+        paper.is_down = True
+        client.cookies["sessionid"] = "page-1"
+        with override_settings(WSGI_SESSIONS_LEGACY=[paper]):
+            response = visit(client, lambda request: request.session.get("k"))
+            assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+            assert not response.cookies
+            assert visit(client).status_code == 200
+            paper.is_down, paper.session = False, LegacySession(data={"k": 1})
+            assert read(client) == {"k": 1}
+
+    def test_ours_comes_first(self, before: Client, store: RecordingStore) -> None:
+        after = self.moved(before)
+        assert self.is_in(after)
+        store.forget()
+        assert self.is_in(after)
+        assert store.methods == ["load"]
+
+    def test_a_save_of_every_request_counts_as_a_use(self, before: Client, store: RecordingStore) -> None:
+        after = self.moved(before)
+        with override_settings(SESSION_SAVE_EVERY_REQUEST=True):
+            assert SessionToken.parse(visit(after).cookies["sessionid"].value) is not None
+        assert self.is_in(after)
+
+    def test_what_is_read_while_the_body_is_sent_comes_too_late(self, before: Client, store: RecordingStore) -> None:
+        """The cookie could not be sent, and the visitor would have lost the session."""
+        after = self.moved(before)
+
+        def stream(request: Any) -> StreamingHttpResponse:
+            return StreamingHttpResponse(str(request.session.get("cart")) for _ in range(1))
+
+        response = visit(after, stream)
+        assert response.getvalue() == b"None"
+        assert not response.cookies
+        assert self.is_in(after)
+
+    def test_an_asynchronous_request_is_no_other(self, before: Client, store: RecordingStore) -> None:
+        async def use(request: Any) -> Any:
+            return await request.session.aget("cart")
+
+        browser = AsyncClient()
+        browser.cookies["sessionid"] = before.cookies["sessionid"].value
+        django_site.asynchronous.append(use)
+        response = asyncio.run(browser.get("/asynchronous"))
+        assert response.content == b"['tea']"
+        assert SessionToken.parse(response.cookies["sessionid"].value) is not None
+
+    def test_a_key_in_code_opens_nothing_of_what_was_before(self, before: Client, store: RecordingStore) -> None:
+        key = before.cookies["sessionid"].value
+        assert not Session().exists(key)
+        assert Session(key).load() == {}
+        Session(key).delete()
+        assert self.is_in(self.moved(before))
+
+    def test_a_function_may_make_them(self, before: Client, store: RecordingStore) -> None:
+        with override_settings(WSGI_SESSIONS_LEGACY="test_django.old_sources"):
+            assert self.is_in(self.moved(before))
+
+    def test_they_are_made_when_the_first_session_is_used(self, store: RecordingStore) -> None:
+        made: list[int] = []
+        with override_settings(WSGI_SESSIONS_LEGACY=lambda: made.append(1) or []):
+            visit(Client())
+            assert made == []
+            put(Client(), k=1)
+            put(Client(), k=1)
+            assert made == [1]
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"LEGACY": "test_django.missing"}, "WSGI_SESSIONS_LEGACY cannot be imported"),
+            ({"LEGACY": "no_name"}, "WSGI_SESSIONS_LEGACY must be a name such as"),
+            ({"LEGACY": [5]}, "WSGI_SESSIONS_LEGACY must be a list of sources"),
+            ({"LEGACY": [Paper("old")], "RETIRE": "burn"}, "WSGI_SESSIONS_RETIRE must be delete or keep"),
+            ({"LEGACY": None, "RETIRE": "keep"}, "WSGI_SESSIONS_RETIRE is for the sessions of other libraries"),
+            ({"LEGACY": [Paper("sessionid")], "RETIRE": "keep"}, "retire='keep' needs another cookie name"),
+        ],
+    )
+    def test_a_wrong_setting_is_named(self, given: dict[str, Any], message: str) -> None:
+        settings_given = {f"WSGI_SESSIONS_{name}": value for name, value in given.items()}
+        with override_settings(**settings_given), pytest.raises(ImproperlyConfigured, match=message):
+            stored(k=1)
+
+    def test_an_error_in_the_function_is_told_as_it_is(self, store: RecordingStore) -> None:
+        with (
+            override_settings(WSGI_SESSIONS_LEGACY=lambda: [DjangoCookieSource("")]),
+            pytest.raises(ValueError, match="key"),
+        ):
+            stored(k=1)
+
+    def test_django_s_own_middleware_does_not_do_it_and_is_refused(self, store: RecordingStore) -> None:
+        """It would log everybody out."""
+        with (
+            override_settings(MIDDLEWARE=[DJANGOS_OWN, *settings.MIDDLEWARE[1:]]),
+            pytest.raises(ImproperlyConfigured, match=r"needs .*django\.SessionMiddleware in MIDDLEWARE"),
+        ):
+            stored(k=1)
+
+
 class TestShared:
     """A Flask application and a Django project, one store, one cookie name, one session."""
 
@@ -1305,16 +1743,16 @@ class TestPage:
         texts = re.findall(r"find\(page, [\"'](.*?)[\"']\)", Path(__file__).read_text())
         assert [code for code in blocks(page, "python") if not any(text in code for text in texts)] == []
 
-    def test_from_nothing_to_a_login(self, page: Any, tmp_path: Path) -> None:
-        install, run = blocks(page, "sh")
-        assert install.splitlines()[1] == "django-admin startproject shop ."
+    @pytest.fixture
+    def python(self, tmp_path: Path) -> Callable[..., str]:
+        """Return what runs Python in the directory of a project, and returns what it printed."""
         environment = {
             **{name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
             "DJANGO_SUPERUSER_PASSWORD": "correct",
             "PYTHONPATH": str(ROOT),
         }
 
-        def python(*arguments: str) -> str:
+        def run(*arguments: str) -> str:
             command = [sys.executable, *arguments]
             result = subprocess.run(
                 command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -1322,7 +1760,12 @@ class TestPage:
             assert result.returncode == 0, result.stderr
             return result.stdout
 
-        python("-m", "django", "startproject", "shop", ".")
+        run("-m", "django", "startproject", "shop", ".")
+        return run
+
+    def test_from_nothing_to_a_login(self, page: Any, tmp_path: Path, python: Callable[..., str]) -> None:
+        install, run = blocks(page, "sh")
+        assert install.splitlines()[1] == "django-admin startproject shop ."
         settings_block, urls_block = find(page, "SESSION_ENGINE ="), find(page, "login_required")
         assert len([line for line in (settings_block + urls_block).splitlines() if line.strip()]) <= 20
         with (tmp_path / "shop" / "settings.py").open("a") as file:
@@ -1352,6 +1795,47 @@ print(client.get("/").status_code)
         assert told == ["/admin/login/?next=/", "Visit number 1 of anna", "Visit number 2 of anna", "302"]
         assert (tmp_path / "sessions.db").is_file()
         assert "no such" not in python(*create[:1], "clearsessions")
+
+    def test_a_project_moves_over_without_a_login(self, page: Any, tmp_path: Path, python: Callable[..., str]) -> None:
+        (tmp_path / "shop" / "urls.py").write_text(find(page, "login_required"))
+        python("manage.py", "migrate")
+        python("manage.py", "createsuperuser", "--noinput", "--username=anna", "--email=anna@example.com")
+        story = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+import django
+django.setup()
+from django.test import Client
+client = Client(headers={"host": "localhost"})
+"""
+        (tmp_path / "before.py").write_text(
+            story
+            + """
+client.login(username="anna", password="correct")
+client.get("/")
+print(client.cookies["sessionid"].value)
+"""
+        )
+        cookie = python("before.py").strip()
+        assert len(cookie) == 32
+        with (tmp_path / "shop" / "settings.py").open("a") as file:
+            file.write("\n".join(("", find(page, "SESSION_ENGINE ="), find(page, "WSGI_SESSIONS_LEGACY ="), "")))
+        (tmp_path / "shop" / "sessions.py").write_text(find(page, "def old_sessions"))
+        (tmp_path / "after.py").write_text(
+            story
+            + """
+from wsgi_sessions.integrations.django import legacy_counts
+client.cookies["sessionid"] = sys.argv[1]
+for _ in range(2):
+    print(client.get("/").text, end="")
+print(len(client.cookies["sessionid"].value), legacy_counts())
+"""
+        )
+        assert python("-W", "error", "after.py", cookie).splitlines() == [
+            "Visit number 2 of anna",
+            "Visit number 3 of anna",
+            "45 {('django', 'taken-over'): 1}",
+        ]
 
     def test_a_function_that_makes_the_store(self, page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)

@@ -20,8 +20,17 @@ from markupsafe import Markup
 from werkzeug.exceptions import Forbidden
 from werkzeug.test import Client
 
-from wsgi_sessions import MemoryStore, Session, SessionCookie, SessionMiddleware, SessionMissing, get_session
+from wsgi_sessions import (
+    MemoryStore,
+    OnInactivity,
+    Session,
+    SessionCookie,
+    SessionMiddleware,
+    SessionMissing,
+    get_session,
+)
 from wsgi_sessions.integrations.flask import FlaskSession, WSGISessions, with_bucket
+from wsgi_sessions.migration.flask import FlaskSource
 from wsgi_sessions.testing import ReplacedClock
 
 DAY = timedelta(days=1)
@@ -851,6 +860,43 @@ class TestUnderTheMiddleware:
             app.add_url_rule("/", view_func=lambda: str(flask.session.setdefault("n", 1)))
             CheckedClient(app).get("/")
         assert [len(store.records) for store in stores] == [1, 1]
+
+
+class TestWithoutAStore:
+    """What only a store of its own could heed is refused, not ignored."""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"legacy": [FlaskSource("of the old application")]}, "legacy without a store"),
+            ({"retire": "keep"}, "retire without a store"),
+            ({"always_save": True, "max_payload": 5}, "always_save, max_payload without a store"),
+            ({"cookie": SessionCookie("sid")}, "cookie without a store"),
+            ({"expiry": OnInactivity(DAY)}, "expiry without a store"),
+            ({"signed": True}, "signed without a store"),
+        ],
+    )
+    @pytest.mark.parametrize("is_late", [False, True])
+    def test_an_argument_that_would_have_no_effect_is_refused(
+        self, options: dict[str, Any], message: str, is_late: bool
+    ) -> None:
+        app = flask.Flask("site")
+        with pytest.raises(TypeError, match=message) as caught:
+            WSGISessions(**options).init_app(app) if is_late else WSGISessions(app, **options)
+        assert "SessionMiddleware" in str(caught.value)
+
+    def test_what_says_nothing_is_no_argument(self) -> None:
+        app = flask.Flask("site")
+        WSGISessions(app, legacy=[], retire="delete", always_save=False, signed=False)
+        app.wsgi_app = SessionMiddleware(app.wsgi_app, MemoryStore())  # type: ignore[method-assign]
+        app.add_url_rule("/", view_func=lambda: str(flask.session.get("n")))
+        assert CheckedClient(app).get("/").text == "None"
+
+    def test_the_configuration_may_name_the_store(self) -> None:
+        app = flask.Flask("site")
+        app.config["WSGI_SESSIONS_STORE"] = MemoryStore()
+        WSGISessions(app, legacy=[FlaskSource("of the old application")], retire="keep")
+        assert app.wsgi_app.legacy_counts == {}  # type: ignore[attr-defined]
 
 
 class TestWithBucket:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import flask
+import flask_session
 import pytest
 import redis
+from backends import empty_store
 from docutils import nodes
 from flask_login import user_logged_in, user_logged_out
 from flask_site import CheckedClient, FlaskSite
@@ -72,6 +74,51 @@ def test_a_factory_is_configured_as_shown(page: Any) -> None:
 def test_a_switch_from_flask_session_is_one_import(page: Any) -> None:
     app = run(page, "WSGISessions as Session", redis=redis)["app"]
     assert type(app.wsgi_app.store).__name__ == "RedisStore"
+
+
+def logged_in(app: flask.Flask) -> str:
+    """Return the cookie of a visitor whom an application has greeted that has other sessions than ours."""
+
+    def index() -> str:
+        flask.session["user"] = "anna"
+        return "in"
+
+    app.add_url_rule("/", view_func=index)
+    client = app.test_client()
+    client.get("/")
+    return str(client.get_cookie("session").value)
+
+
+def assert_taken_over(app: flask.Flask, cookie: str) -> None:
+    """Show that this application knows the visitor, and gives a cookie of ours."""
+    app.add_url_rule("/", view_func=lambda: str(flask.session.get("user")))
+    client = CheckedClient(app)
+    client.set_cookie("session", cookie)
+    assert [client.get("/").text for _ in range(2)] == ["anna", "anna"]
+    assert client.get_cookie("session") is None
+    assert client.get_cookie("id") is not None
+
+
+def test_nobody_is_logged_out_by_a_move_from_flask(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    old, app = flask.Flask("old"), flask.Flask("new")
+    old.secret_key = app.secret_key = "as it was"
+    run(page, "FlaskSource(", app=app)
+    with closing(app.wsgi_app.store):
+        assert_taken_over(app, logged_in(old))
+
+
+def test_nobody_is_logged_out_by_a_move_from_flask_session(page: Any, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client, empty_store("redis") as store:
+        old, app = flask.Flask("old"), flask.Flask("new")
+        for each in (old, app):
+            each.config.update(SESSION_TYPE="redis", SESSION_REDIS=client)
+        flask_session.Session(old)
+        app.config["WSGI_SESSIONS_STORE"] = store
+        run(page, "FlaskSessionSource(", app=app, Session=WSGISessions)
+        cookie = logged_in(old)
+        assert_taken_over(app, cookie)
+        assert client.get(f"session:{cookie}") is None
 
 
 def test_flask_logins_signals_give_an_owner_and_new_tokens(page: Any) -> None:

@@ -30,6 +30,7 @@ from wsgi_sessions import (
 from wsgi_sessions.cookies.encrypted import EncryptedCookie
 from wsgi_sessions.integrations import base
 from wsgi_sessions.integrations.base import OPTIONS, read_options
+from wsgi_sessions.migration.flask import FlaskSource
 from wsgi_sessions.stores.redis import RedisStore
 
 OLD, NEW = (random.Random(seed).randbytes(32).hex() for seed in range(2))
@@ -37,6 +38,7 @@ STORE = MemoryStore()
 NO_STORE = 5
 NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
 calls: list[Any] = []
+SOURCES = [FlaskSource("of the old application")]
 
 
 def make_store() -> MemoryStore:
@@ -45,6 +47,10 @@ def make_store() -> MemoryStore:
 
 def make_something() -> str:
     return "something"
+
+
+def make_sources() -> list[FlaskSource]:
+    return SOURCES
 
 
 def needs_an_argument(directory: str) -> None: ...
@@ -453,6 +459,37 @@ class TestTheRest:
         assert refused({"store": STORE, **options}).startswith(told)
 
 
+class TestLegacy:
+    @pytest.mark.parametrize(
+        "value", [f"{__name__}:SOURCES", f" {__name__}:make_sources\n", SOURCES, tuple(SOURCES), make_sources]
+    )
+    def test_a_list_of_sources_or_a_function_that_makes_it_is_found(self, value: Any) -> None:
+        found = read(legacy=value, retire="keep")
+        assert list(found.pop("legacy")) == SOURCES
+        assert found == {"retire": "keep"}
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            ({"legacy": "FlaskSource"}, "legacy must be a name such as package.module:attribute"),
+            ({"legacy": ""}, "legacy is empty"),
+            ({"legacy": "no_such_module:sources"}, "legacy cannot be imported: No module named 'no_such_module'"),
+            ({"legacy": f"{__name__}:absent"}, "legacy cannot be imported"),
+            ({"legacy": f"{__name__}:needs_an_argument"}, "legacy names what cannot be called without arguments"),
+            ({"legacy": f"{__name__}:make_something"}, "legacy must be a list of sources, not str"),
+            ({"legacy": f"{__name__}:NO_STORE"}, "legacy must be a list of sources, not int"),
+            ({"legacy": SOURCES[0]}, "legacy must be a list of sources, not FlaskSource: write legacy=[source]"),
+            ({"legacy": [FlaskSource]}, "legacy must be a list of sources such as FlaskSource(secret_key), not of the"),
+            ({"legacy": 5}, "legacy must be a list of sources, not int"),
+            ({"legacy": SOURCES, "retire": "forget"}, "retire must be delete or keep"),
+            ({"legacy": SOURCES, "retire": True}, "retire must be delete or keep"),
+            ({"retire": "keep"}, "retire is for the sessions of other libraries: give legacy too"),
+        ],
+    )
+    def test_what_is_none_is_refused(self, options: dict[str, Any], told: str) -> None:
+        assert refused({"store": STORE, **options}).startswith(told)
+
+
 class TestUnknownOptions:
     @pytest.mark.parametrize(
         ("name", "meant"),
@@ -508,6 +545,8 @@ class TestPrefix:
             ({"store": "memory:", "expiry.ttl": "9", "expiry.touch_every": "10"}, "shop.expiry.touch_every must"),
             ({"store": "memory:", "max_lifetime": "x"}, "shop.max_lifetime must be"),
             ({"store": "memory:", "on_deleted": calls.append}, "on_deleted is called by the sweeper: give shop.sweep"),
+            ({"store": "memory:", "retire": "keep"}, "sessions of other libraries: give shop.legacy too"),
+            ({"store": "memory:", "legacy": [5]}, "shop.legacy must be a list of sources"),
             (
                 {"store": "memory:", "stroe": "x"},
                 "unknown option 'shop.stroe'; did you mean shop.store? known are shop.",
@@ -532,6 +571,8 @@ class TestSecrets:
             {"max_lifetime": "hidden-hidden"},
             {"expiry": "AtDateTime", "expiry.at": "hidden-hidden"},
             {"error_app": "hidden-hidden"},
+            {"legacy": "hidden-hidden"},
+            {"legacy": SOURCES, "retire": "hidden-hidden"},
             {"store": "redis://user:hidden-hidden@localhost:port/0"},
             {"store": "redis://user:hidden-hidden@localhost/0?colour=1"},
             {"store": "redis://user:hidden-hidden@localhost/0", "store.colour": "1"},
@@ -567,6 +608,8 @@ def test_the_arguments_are_those_of_the_middleware() -> None:
         "error_app": f"{__name__}:down",
         "sweep_every": "5 minutes",
         "on_deleted": f"{__name__}:calls.append",
+        "legacy": f"{__name__}:SOURCES",
+        "retire": "keep",
     }
     store, arguments = read_options(settings)
     middleware = SessionMiddleware(down, store, **arguments)

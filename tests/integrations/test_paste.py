@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
 
+import beaker.middleware
+import flask
 import pytest
 from docutils import nodes
 from harness import Browser
@@ -182,6 +184,9 @@ class TestErrors:
             ("always_save =", "always_save is empty"),
             ("expiry.idle = 30 minutes", "expiry.idle is an option of OnInactivity, and expiry is OnSessionEnd"),
             ("on_deleted = paste_shop:remember", "on_deleted is called by the sweeper"),
+            ("legacy = paste_shop:absent", "legacy cannot be imported"),
+            ("legacy = paste_shop:store", "legacy must be a list of sources, not MemoryStore"),
+            ("retire = keep", "retire is for the sessions of other libraries: give legacy too"),
             ("error_app = paste_shop:absent", "has no attribute 'absent'"),
         ],
     )
@@ -321,9 +326,25 @@ class TestOptions:
         assert shop.swept.wait(20)
         assert len(shop.deleted) == 1
 
+    @pytest.mark.parametrize("retire", ["keep", "delete"])
+    def test_sessions_of_another_library(self, visit: Any, retire: str) -> None:
+        browser = visit("legacy = paste_shop:sources", f"retire = {retire}")
+        browser.put("session", old_cookie(visits=41))
+        assert browser.get().text == "42"
+        assert set(browser.cookies) == ({"id", "session"} if retire == "keep" else {"id"})
+        assert browser.get().text == "43"
+
     def test_every_option_but_the_one_of_code_is_in_a_line_above(self) -> None:
         here = Path(__file__).read_text()
         assert [name for name in OPTIONS if not re.search(rf"[\"{{(]{re.escape(name)} = ?", here)] == []
+
+
+def old_cookie(**values: Any) -> str:
+    """Return the cookie of an application before that was Flask's."""
+    app = flask.Flask("old")
+    app.secret_key = "of the old application"
+    signer = app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined]
+    return str(signer.dumps(values))
 
 
 @pytest.mark.servers
@@ -394,6 +415,7 @@ class TestPage:
     def test_the_values_in_the_table_are_accepted(self, page: Any, load: Load) -> None:
         chosen = {"expiry.idle": {"expiry": "OnInactivity"}, "expiry.at": {"expiry": "AtDateTime"}}
         chosen |= {"cookie.keys": {"cookie.form": "signed"}, "on_deleted": {"sweep_every": "1 hour"}}
+        chosen |= {"retire": {"legacy": "paste_shop:sources"}}
         for form in ("signed", "encrypted"):
             chosen[form] = {"cookie.keys": NEW}
         chosen |= {"OnInactivity": {"expiry.idle": "1"}, "AtDateTime": {"expiry.at": "2030-01-31T12:00:00Z"}}
@@ -408,9 +430,10 @@ class TestPage:
 
     def test_all_other_files_shown_are_loaded(self, page: Any, load: Load, tmp_path: Path) -> None:
         others = [block for block in blocks(page, "ini") if "[pipeline:main]" not in block]
-        assert len(others) == 3
+        assert len(others) == 5
         for block in others:
             text = block.replace("/var/lib/shop", str(tmp_path)).replace("<older key>", OLD).replace("<newer key>", NEW)
+            text = text.replace("shop:old_sessions", "paste_shop:sources")
             if "[filter:" not in text:
                 text = f"[filter:sessions]\n{FILTER}{text}"
             assert counts(load(f"[pipeline:main]\npipeline = sessions shop\n{SHOP}{text}\n"))
@@ -425,13 +448,36 @@ class TestPage:
         assert counts(load(f"{PIPELINE}store = shop:make_store"))
         assert len(list(FileStore(tmp_path / "kept").scan())) == 2
 
+    @pytest.mark.parametrize("line", ["paste.filter_app_factory", "legacy = shop"])
+    def test_nobody_is_logged_out_by_a_move_from_beaker(
+        self, page: Any, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+    ) -> None:
+        def begin(environ: Any, start_response: Any) -> list[bytes]:
+            environ["beaker.session"]["visits"] = 41
+            environ["beaker.session"].save()
+            start_response("200 OK", [])
+            return [b""]
+
+        options = {"session.type": "file", "session.data_dir": f"{tmp_path}/cache", "session.secret": "<secret>"}
+        old = Browser(beaker.middleware.SessionMiddleware(begin, options))
+        old.get()
+        monkeypatch.delitem(sys.modules, "shop", raising=False)
+        (tmp_path / "shop.py").write_text(find(page, "def old_sessions").replace("/var/lib/shop", str(tmp_path)))
+        monkeypatch.syspath_prepend(tmp_path)
+        (section,) = [block for block in blocks(page, "ini") if line in block]
+        section = section.replace("/var/lib/shop", str(tmp_path))
+        browser = Browser(validator(load(f"[pipeline:main]\npipeline = sessions shop\n{SHOP}{section}\n")))
+        ((_, cookie),) = old.cookies.items()  # its name has a space before it
+        browser.put("beaker.session.id", cookie)
+        assert [browser.get().text for _ in range(2)] == ["42", "43"]
+
     def test_what_becomes_of_each_option_of_beaker_exists(self, page: Any) -> None:
         for _, ours in tables(page, "Beaker"):
             for name in re.findall(r"\b(?:cookie|expiry|store)\.[a-z_]+", ours):
                 assert name in OPTIONS or name.startswith("store.")
 
     def test_every_python_block_is_run(self, page: Any) -> None:
-        assert len(blocks(page, "python")) == 2
+        assert len(blocks(page, "python")) == 3
 
 
 def tables(page: Any, first: str) -> list[list[str]]:

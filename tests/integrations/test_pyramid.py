@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import Any
 from wsgiref.validate import validator
 
 import pytest
+import redis
 from docutils import nodes
 from harness import Browser, Exchange, RecordingStore, Response, call, garbage_of, serve
 from servers import TIMEOUT
@@ -40,11 +42,13 @@ from wsgi_sessions import (
     get_session,
 )
 from wsgi_sessions.integrations.base import OPTIONS
+from wsgi_sessions.migration.pyramid import PyramidSource
 from wsgi_sessions.operations import revoke
 from wsgi_sessions.testing import ReplacedClock
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what WebOb and Pyramid import themselves is deprecated
+    import beaker.middleware
     import transaction
     import webtest
     from pyramid import testing
@@ -58,6 +62,7 @@ with warnings.catch_warnings():
     from pyramid.response import FileIter, FileResponse
     from pyramid.response import Response as PyramidResponse
     from pyramid.security import forget, remember
+    from pyramid.session import SignedCookieSessionFactory
     from pyramid.view import exception_view_config, view_config
     from pyramid_retry import RetryableException, mark_error_retryable
     from zope.interface.verify import verifyObject
@@ -1440,6 +1445,59 @@ def test_a_view_without_a_request_is_told_so() -> None:
         by_function(object())
 
 
+# Sessions of other libraries
+
+KEY = "of the application before"
+SOURCES = [PyramidSource(KEY)]
+
+
+def make_sources() -> list[PyramidSource]:
+    return SOURCES
+
+
+def old_browser() -> Browser:
+    """Return a browser that an application with Pyramid's own sessions has greeted."""
+    config = Configurator(session_factory=SignedCookieSessionFactory(KEY))
+
+    def begin(request: Any) -> str:
+        request.session["user"] = "anna"
+        request.session.flash("saved")
+        return str(request.session.get_csrf_token())
+
+    browser = answering(config, begin)
+    assert browser.get("/").status == 200
+    return browser
+
+
+@pytest.mark.parametrize("value", [f"{__name__}:SOURCES", f"{__name__}:make_sources", SOURCES, make_sources])
+@pytest.mark.parametrize("retire", [None, "keep"])
+def test_a_setting_takes_over_the_sessions_of_another_library(value: Any, retire: str | None) -> None:
+    site = Site(settings={"wsgi_sessions.legacy": value, "wsgi_sessions.retire": retire})
+    old = old_browser()
+    thief = Browser(site.app)
+    for browser in (site.browser, thief):
+        browser.put("session", old.cookies["session"])
+    assert site.ask(lambda session: (session["user"], session.pop_flash())) == ("anna", ["saved"])
+    assert set(site.browser.cookies) == ({"id", "session"} if retire else {"id"})
+    assert site.read()["user"] == "anna"
+    site.visit(lambda request: request.session.invalidate())
+    assert site.read(thief) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"legacy": f"{__name__}:absent"}, "wsgi_sessions.legacy cannot be imported"),
+        ({"legacy": PyramidSource("key")}, "wsgi_sessions.legacy must be a list of sources, not PyramidSource"),
+        ({"legacy": SOURCES, "retire": "burn"}, "wsgi_sessions.retire must be delete or keep"),
+        ({"retire": "keep"}, "give wsgi_sessions.legacy too"),
+    ],
+)
+def test_a_wrong_source_is_an_error_at_the_start(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Site(settings={f"wsgi_sessions.{name}": value for name, value in settings.items()})
+
+
 # The page in docs/
 
 
@@ -1498,6 +1556,7 @@ def test_every_setting_on_the_page_exists(page: Any) -> None:
     texts = [*(node.astext() for node in page.findall(nodes.literal)), *blocks(page, "ini"), *blocks(page, "python")]
     settings = {name for text in texts for name in re.findall(r"wsgi_sessions\.((?:\w+\.)?\w+)", text)}
     modules = {"integrations.pyramid", "operations", "security"}
+    modules |= {f"migration.{name}" for name in ("beaker", "pyramid", "pyramid_session_redis")}
     assert settings - modules - OPTIONS == set()
     assert len(settings) > 15
 
@@ -1520,9 +1579,56 @@ def test_the_arguments_that_the_page_replaces_are_those_of_the_others(page: Any,
 
 def test_objects_can_be_settings_as_on_the_page(page: Any) -> None:
     config = Configurator()
-    run(page, "config.add_settings(", config=config, store=MemoryStore())
+    run(page, "SessionCookie(", config=config, store=MemoryStore())
     browser = answering(config, lambda request: request.session.update(n=1))
     assert browser.get("/").set_cookies[0].startswith("__Host-id=")
+
+
+def test_the_sessions_of_pyramid_go_over_as_on_the_page(page: Any, tmp_path: Path) -> None:
+    config = Configurator()
+    code = (
+        find(page, "PyramidSource(").replace("/var/lib/shop", str(tmp_path)).replace("the secret of the factory", KEY)
+    )
+    execute(code, {"config": config})
+    old = old_browser()
+    browser = answering(config, lambda request: (request.session["user"], request.session.pop_flash()))
+    browser.put("session", old.cookies["session"])
+    with closing(config.registry.getUtility(ISessionFactory).store):
+        assert browser.get("/").text == "('anna', ['saved'])"
+        assert browser.get("/").text == "('anna', [])"
+    assert list(browser.cookies) == ["id"]
+
+
+def test_the_sessions_of_other_libraries_go_over_as_on_the_page(page: Any, tmp_path: Path, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        config = Configurator(settings={"wsgi_sessions.store": MemoryStore()})
+        config.registry.settings["redis"] = client
+        servers = SimpleNamespace(Redis=lambda: client)
+        source = run(page, "PyramidSessionRedisSource(", config=config, redis=servers)["source"]
+        assert config.registry.settings["wsgi_sessions.legacy"] == [source]
+    settings = {
+        "pyramid.includes": "",
+        "session.type": "file",
+        "session.data_dir": str(tmp_path),
+        "session.secret": "as before",
+    }
+
+    def begin(environ: Any, start_response: Any) -> list[bytes]:
+        environ["beaker.session"]["user"] = "anna"
+        environ["beaker.session"].save()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"in"]
+
+    old = Browser(beaker.middleware.SessionMiddleware(begin, settings))
+    old.get("/")
+    config = Configurator(settings={"wsgi_sessions.store": MemoryStore(), **settings})
+    run(page, "source_of(", config=config, beaker_settings=settings)
+    config.include(INTEGRATION)
+    browser = answering(config, lambda request: request.session["user"])
+    ((_, cookie),) = old.cookies.items()  # its name has a space before it
+    browser.put("beaker.session.id", cookie)
+    assert [browser.get("/").text for _ in range(2)] == ["'anna'", "'anna'"]
+    assert list(browser.cookies) == ["id"]
 
 
 def test_the_factory_is_set_as_on_the_page(page: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import werkzeug
 from harness import RecordingStore, garbage_of, make_environ, serve
+from secure_cookie.session import FilesystemSessionStore
 from test_readme import ROOT, blocks, execute, find, parsed
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.test import Client
@@ -213,6 +214,23 @@ class TestPage:
 
         Client(SessionMiddleware(SessionMiddleware(app, MemoryStore()), store, cookie=cookie)).get("/")
         assert len(store.records) == 1
+
+    def test_nobody_is_logged_out_by_a_move(self, page: Any, tmp_path: Path) -> None:
+        old = FilesystemSessionStore(str(tmp_path), filename_template="werkzeug_%s.sess")
+        session = old.new()
+        session["user"] = "anna"
+        old.save(session)
+
+        @Request.application
+        def app(request: Request) -> werkzeug.Response:
+            return werkzeug.Response(request.session.get("user", "stranger"))
+
+        code = find(page, "WerkzeugSource(").replace("/var/lib/app/old", str(tmp_path))
+        names = {"SessionMiddleware": SessionMiddleware, "timedelta": timedelta, "app": app, "store": MemoryStore()}
+        client = Client(execute(code, names)["application"])
+        client.set_cookie("session_id", session.sid)
+        assert [client.get("/").text for _ in range(2)] == ["anna", "anna"]
+        assert client.get_cookie("session_id") is None
 
     def test_the_tests_that_are_shown_pass(self, page: Any, names: dict[str, Any]) -> None:
         self.run(page, "def test_login_and_logout", names)["test_login_and_logout"]()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from http.cookies import Morsel
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.contrib.sessions import middleware
 from django.http import HttpResponse
-from django.utils.cache import patch_vary_headers
+from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from ..exceptions import StoreError
 from ..request_sessions import OUTAGE, RETRY_AFTER
 from ._django_session import SessionStore
+from ._django_store import takes_over
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -25,7 +27,14 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
 
     A request that still came with the key that a login has replaced a moment ago neither removes the new cookie nor
     stores anything. A key that is new by then goes out with a server error too, since the old one opens nothing.
+    Sessions of the libraries in ``WSGI_SESSIONS_LEGACY`` are taken over.
     """
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Give the request its session, as Django does."""
+        super().process_request(request)
+        if isinstance(request.session, SessionStore) and takes_over():
+            request.session.cookie_header = request.META.get("HTTP_COOKIE", "")
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a store error that a view did not catch."""
@@ -36,11 +45,20 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
         session = getattr(request, "session", None)
         if not isinstance(session, SessionStore):
             return super().process_response(request, response)
-        if not (session.accessed or session.modified or settings.SESSION_SAVE_EVERY_REQUEST):
-            return response
-        response = self._answer(session, request, response)
-        if response.status_code >= 500:
+        try:
+            if not (session.accessed or session.modified or settings.SESSION_SAVE_EVERY_REQUEST):
+                return response
+            response = self._answer(session, request, response)
+        finally:
+            # Whatever is read while the body is sent comes too late for a cookie.
+            session.cookie_header = None
+        if session.is_taken_over:
+            # A cache may know it by the old cookie, of which there may be a copy.
+            patch_cache_control(response, private=True, no_store=True)
+        if response.status_code >= 500 or session.is_taken_over:
             _announce_new_key(session, request, response)
+        if session.is_taken_over or settings.SESSION_COOKIE_NAME in response.cookies:
+            _remove_others(session, response)
         return response
 
     def service_unavailable(self) -> HttpResponse:
@@ -65,7 +83,7 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
         if session.modified or settings.SESSION_SAVE_EVERY_REQUEST:
             # Only then it is known whether it is to be left alone.
             session.open()
-        if not session.is_superseded:
+        if not (session.is_superseded or (session.is_unread and not session.modified)):
             return super().process_response(request, response)
         if session.modified:
             _log.info("the changes of a request whose session is closed to it were dropped")
@@ -85,10 +103,30 @@ def _announce_new_key(session: SessionStore, request: HttpRequest, response: Htt
     response.set_cookie(
         settings.SESSION_COOKIE_NAME,
         session.session_key,
-        max_age=None if session.get_expire_at_browser_close() else session.get_expiry_age(),
+        max_age=None if session.get_expire_at_browser_close() else session.stored_age,
         domain=settings.SESSION_COOKIE_DOMAIN,
         path=settings.SESSION_COOKIE_PATH,
         secure=settings.SESSION_COOKIE_SECURE or None,
         httponly=settings.SESSION_COOKIE_HTTPONLY or None,
         samesite=settings.SESSION_COOKIE_SAMESITE,
     )
+
+
+class _Removal(Morsel[str]):
+    """A Set-Cookie header among Django's cookies, as it is: Django has room for one of each name only."""
+
+    def __init__(self, header: str) -> None:
+        super().__init__()
+        name, _, self._attributes = header.partition("=; ")
+        self.set(name, "", "")
+
+    def OutputString(self, attrs: object = None) -> str:  # as its base has it
+        return f"{self.key}=; {self._attributes}"
+
+
+def _remove_others(session: SessionStore, response: HttpResponse) -> None:
+    """Remove the cookies of other libraries whose sessions were taken over, or are of no use any more."""
+    for _, header in session.removals:
+        removal = _Removal(header)
+        key = header if removal.key in response.cookies else removal.key
+        response.cookies[key] = removal

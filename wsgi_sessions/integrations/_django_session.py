@@ -12,13 +12,13 @@ from django.contrib.sessions.backends.base import CreateError, SessionBase, Upda
 from msgspec.structs import replace
 
 from .. import clock, codec
-from ..exceptions import StoreError
+from ..exceptions import RecordNotFound, StoreError, VersionConflict
 from ..expiry import AtDateTime, Expiry, OnInactivity, to_datetime
 from ..presented import Standing
 from ..saving import create
 from ..session import Session
 from ..token import SessionToken
-from ._django_store import current_settings, current_store, settings_until
+from ._django_store import current_settings, current_store, settings_of_request, settings_until
 
 # Where Django keeps what set_expiry() was given.
 _EXPIRY_KEY = "_session_expiry"
@@ -39,6 +39,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
     store_failed = False
     #: A login has replaced the key a moment ago, and a parallel request has just got the new one.
     is_superseded = False
+    #: The request's Cookie header, as long as it may bring a session of another library; otherwise the key counts.
+    cookie_header: str | None = None
+    #: It came by the cookie of another library in this request.
+    is_taken_over = False
+    #: The cookie, of no form of ours, opens nothing: it may do so once a mistake is mended.
+    is_unread = False
+    #: What goes with the next cookie: the Set-Cookie headers that remove that library's.
+    removals: tuple[tuple[str, str], ...] = ()
 
     _session_key: str | None
     #: Where Django keeps the loaded dict; not there until the session is used.
@@ -50,6 +58,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
         token = None if self.session_key is None else SessionToken.parse(self.session_key)
         return None if token is None else token.id
 
+    @property
+    def stored_age(self) -> int:
+        """For how long what is stored lives on, in seconds; 0 if nothing is."""
+        record = self._get_session()._load().record
+        return 0 if record is None else max(0, -((clock.now() - record.expires) // 1000))
+
     def exists(self, session_key: str | None) -> bool:
         """Tell whether a key opens a live session; the right id with a wrong secret does not."""
         return session_key is not None and not self._opened(session_key).is_new
@@ -60,7 +74,9 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
 
     def load(self) -> Session:
         """Return what is stored; if the key opens nothing, forget the key and return an empty session."""
-        core = self._opened(self.session_key or "")
+        # From then on the key counts: it may have been replaced.
+        header = None if "_session_cache" in self.__dict__ else self.cookie_header
+        core = self._opened(self.session_key or "") if header is None else self._presented(header)
         if core.is_new and self.session_key is not None:
             self.is_superseded = core._load().standing is not Standing.NEW
             self._session_key = None
@@ -109,6 +125,9 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
 
     def delete(self, session_key: str | None = None) -> None:
         """End a session, this one unless another key is given; a key that opens nothing is no error."""
+        if session_key is None and self.cookie_header is not None:
+            # What came by the cookie of another library ends with it.
+            self.open()
         key = self.session_key if session_key is None else session_key
         if key is None:
             return
@@ -185,11 +204,25 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no types
         self._ask_store(core._load)
         return core
 
+    def _presented(self, cookie_header: str) -> Session:
+        """Return the session that a request presents, of ours or of another library, or a new one."""
+        core = Session(settings_of_request(self.get_session_cookie_age()), cookie_header)
+        self._ask_store(core._load)
+        state = core._load()
+        if state.is_taken_over:
+            # Before the key is known: if this fails, the next request has to come by the old cookie, too.
+            self._ask_store(lambda: _give_owner(core))
+        if state.record is not None:
+            self._take_key(core)
+        self.is_taken_over, self.removals = state.is_taken_over, state.removals
+        self.is_unread = state.record is None and self.session_key is None
+        return core
+
     def _prepare(self, core: Session) -> str | None:
         """Tell the session before it is stored when it ends, and whose it is; return its owner if that is new."""
         state = core._load()
         asked = core.get(_EXPIRY_KEY)
-        state.settings = settings_until(self._end(asked))
+        state.settings = settings_until(core._settings, self._end(asked))
         if asked is not None or state.own_expiry is not None:
             core.expiry = self._policy(asked)
         owner = _owner_of(core)
@@ -241,6 +274,17 @@ def _stored_owner_of(core: Session) -> str | None:
     if envelope is None or USER_KEY not in envelope.data:
         return None
     return str(codec.decode(envelope.data[USER_KEY]))
+
+
+def _give_owner(core: Session) -> None:
+    """Store whose a session is that was just taken over, under the same key: parallel requests have come to it too."""
+    state, owner = core._load(), _owner_of(core)
+    if state.record is None or state.owner == owner:
+        return
+    # Another request may have been faster, with the same; or the session has ended.
+    with suppress(VersionConflict, RecordNotFound):
+        state.record = state.settings.store.save(replace(state.record, owner=owner))
+        state.owner = owner
 
 
 def _set_owner(core: Session, owner: str | None) -> None:

@@ -7,11 +7,14 @@ the place of something else.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pkgutil import resolve_name
 from typing import Any, TypeVar
+
+from ..legacy import LegacySource
+from ..takeover import Takeover
 
 Value = TypeVar("Value")
 #: What reads the value of each option.
@@ -178,6 +181,35 @@ def read_callable(value: object) -> Callable[..., Any]:
     if not callable(found):
         raise WrongValue(f"must be something to call, not {type(found).__name__}")
     return found
+
+
+def read_sources(value: object) -> Sequence[LegacySource]:
+    """Return a list of sources, or what a function returns that makes it; of a text, of what it names."""
+    found: Any = resolve(value) if isinstance(value, str) else value
+    if callable(found):
+        found = call_without_arguments(found)
+    try:
+        Takeover(found)
+    except TypeError as error:
+        # It begins with the name of the option.
+        raise WrongValue(str(error).partition(" ")[2]) from None
+    sources: Sequence[LegacySource] = found
+    return sources
+
+
+def read_retirement(value: object) -> str:
+    """Return what becomes of what other libraries have stored."""
+    if value not in ("delete", "keep"):
+        raise WrongValue("must be delete or keep")
+    return str(value)
+
+
+def call_without_arguments(function: Callable[[], Any]) -> Any:
+    """Return what a function returns."""
+    try:
+        return function()
+    except TypeError as error:
+        raise WrongValue(f"names what cannot be called without arguments: {error}") from error
 
 
 def is_dotted_name(text: str) -> bool:

@@ -20,13 +20,16 @@ from ._options import (
     Options,
     Readers,
     WrongValue,
+    call_without_arguments,
     is_dotted_name,
     read_boolean,
     read_callable,
     read_duration_or_never,
     read_moment,
     read_positive_duration,
+    read_retirement,
     read_size,
+    read_sources,
     resolve,
 )
 
@@ -37,6 +40,8 @@ _REST: Readers = {
     "error_app": read_callable,
     "sweep_every": read_positive_duration,
     "on_deleted": read_callable,
+    "legacy": read_sources,
+    "retire": read_retirement,
 }
 _SLIDING = {"touch_every": read_duration_or_never}
 _POLICIES: dict[str, tuple[Callable[..., Expiry], Readers]] = {
@@ -78,6 +83,8 @@ def read_options(settings: Mapping[str, Any], prefix: str = "") -> tuple[Session
     arguments = {name: options.read(name, reader) for name, reader in _REST.items() if name in options}
     if "on_deleted" in arguments and "sweep_every" not in arguments:
         raise options.error("on_deleted", f"is called by the sweeper: give {prefix}sweep_every too")
+    if "retire" in arguments and "legacy" not in arguments:
+        raise options.error("retire", f"is for the sessions of other libraries: give {prefix}legacy too")
     if "cookie" in options or options.parts("cookie"):
         arguments["cookie"] = read_cookie(options)
     if "expiry" in options or options.parts("expiry"):
@@ -105,10 +112,7 @@ def _make_store(own: dict[str, str], value: object) -> SessionStore:
         raise WrongValue(f"is no URL to which store.{name} could be added: give {name} to the store itself")
     found = resolve(value) if isinstance(value, str) else value
     if isinstance(value, str) and callable(found) and not isinstance(found, SessionStore):
-        try:
-            found = found()
-        except TypeError as error:
-            raise WrongValue(f"names what cannot be called without arguments: {error}") from error
+        found = call_without_arguments(found)
     if not isinstance(found, SessionStore):
         described = f"the class {found.__name__}" if isinstance(found, type) else type(found).__name__
         raise WrongValue(f"must be {_STORES}, not {described}")

@@ -13,8 +13,8 @@ a SessionMiddleware around the other parts shares the sessions: same store, same
 try:
     from ._django_middleware import SessionMiddleware
     from ._django_session import SessionStore
-    from ._django_store import current_store
+    from ._django_store import current_store, legacy_counts
 except ImportError as error:
     raise ImportError("the integration needs Django: pip install wsgi-sessions[django]") from error
 
-__all__ = ["SessionMiddleware", "SessionStore", "current_store"]
+__all__ = ["SessionMiddleware", "SessionStore", "current_store", "legacy_counts"]

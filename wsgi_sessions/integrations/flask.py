@@ -97,13 +97,16 @@ class WSGISessions:
         """Give an application its sessions; its configuration is read now.
 
         :param store: for this application, in place of the constructor's.
+        :raises TypeError: if there is no store, and an argument that has no effect without one.
         """
         if isinstance(app.session_interface, Interface):
             raise ValueError("this app has been given to WSGISessions before")
         found = self._store if store is None else store
         found = store_of(app) if found is None else checked_store(found)
         sessions = None
-        if found is not None:
+        if found is None:
+            _check_no_options(cookie=self._cookie, signed=self._signed, expiry=self._expiry, **self._options)
+        else:
             signed = bool(app.config.get("SESSION_USE_SIGNER")) if self._signed is None else self._signed
             sessions = SessionMiddleware(
                 app.wsgi_app,
@@ -115,6 +118,15 @@ class WSGISessions:
             app.wsgi_app = sessions  # type: ignore[method-assign]  # as Flask's documentation tells one to
             app.cli.add_command(sessions_commands(found))
         app.session_interface = Interface(sessions)
+
+
+def _check_no_options(**options: Any) -> None:
+    given = [name for name, value in options.items() if value not in (None, False, MAX_PAYLOAD, (), [], "delete")]
+    if given:
+        raise TypeError(
+            f"{', '.join(given)} without a store: write WSGISessions(app, store, ...), set WSGI_SESSIONS_STORE before, "
+            "or give it to the SessionMiddleware that is wrapped around the application"
+        )
 
 
 def with_bucket(kind: type[Any], name: str | None = None, *, parameter: str | None = None) -> Callable[[View], View]:

@@ -26,6 +26,10 @@ class DjangoSessions(Source):
     :param zone: its ``TIME_ZONE``, if its ``USE_TZ`` is not set.
     """
 
+    #: Leave in a session what Django keeps there for itself, such as what ``set_expiry`` was given: for a project that
+    #: stays with Django.
+    keeps_internal = False
+
     def __init__(
         self,
         serializer: str,
@@ -76,7 +80,7 @@ class DjangoSessions(Source):
             end = self._end(expiry, modified)
         refuse_ended(end)
         persistent = self._persistent if expiry is None else expiry != 0
-        data = {key: item for key, item in value.items() if key not in _INTERNAL}
+        data = {key: item for key, item in value.items() if self.keeps_internal or key not in _INTERNAL}
         kept, dropped = self._storable(data)
         return LegacySession(data=kept, expires=end, persistent=persistent, dropped=dropped)
 
