@@ -869,6 +869,9 @@ class TestPage:
         browser.put(*cookie)
         assert [browser.get().text for _ in range(2)] == ["anna", "anna"]
         assert list(browser.cookies) == ["id"]
+        (plugin,) = [plugin for plugin in app.plugins if isinstance(plugin, SessionPlugin)]
+        assert plugin.legacy_counts == {("beaker", "taken-over"): 1}
+        assert SessionPlugin().legacy_counts == {}
 
     def test_from_bottle_session(self, page: Any) -> None:
         plugin = self.run(page, "RedisStore(")["plugin"]

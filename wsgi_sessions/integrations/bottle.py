@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -120,6 +121,14 @@ class SessionPlugin:
         # Wrong arguments are refused here, not where the plugin is installed.
         self._cookie_name = self._wrap(bottle.Bottle.wsgi).cookie.name
 
+    @property
+    def legacy_counts(self) -> dict[tuple[str, str], int]:
+        """How many legacy sessions this process has taken over, and why it has not others, by system and reason."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for entrance in self._entrances:
+            counts.update(entrance.legacy_counts)
+        return dict(counts)
+
     def setup(self, app: bottle.Bottle) -> None:
         """Stand around an application; Bottle calls this when the plugin is installed.
 
@@ -206,6 +215,11 @@ class _Entrance:
         with suppress(SessionMissing):
             environ[self._attribute_key] = get_session(environ, self._plugin._cookie_name)
         return self._inside(environ, start_response)
+
+    @property
+    def legacy_counts(self) -> dict[tuple[str, str], int]:
+        """Those of its middleware; none if that is another one's."""
+        return {} if self._middleware is None else self._middleware.legacy_counts
 
     @property
     def is_installed(self) -> bool:
