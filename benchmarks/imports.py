@@ -50,7 +50,8 @@ def _write(folder: Path, count: int) -> None:
 
 def _import(source: Path, url: str) -> tuple[float, float]:
     """Return the seconds that an import took, and the most MB of memory."""
-    command = [sys.executable, "-m", "benchmarks.imports", "beaker", str(source), "--serializer", "pickle", "--to", url]
+    options = ["--serializer", "pickle", "--no-timeout", "--to", url]
+    command = [sys.executable, "-m", "benchmarks.imports", "beaker", str(source), *options]
     begin = time.perf_counter()
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     seconds = time.perf_counter() - begin

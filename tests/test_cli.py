@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dbm.dumb
 import errno
 import os
 import pickle
 import pty
 import re
+import shlex
 import shutil
 import signal
+import socket
 import sqlite3
 import struct
 import subprocess
 import sys
 import termios
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -31,14 +35,16 @@ from backends import new_name, new_table
 from click.testing import CliRunner, Result
 from redis import Redis, RedisCluster
 from servers import ROOT, TIMEOUT, ended
+from test_readme import blocks, parsed
 from werkzeug.test import Client
 
 from wsgi_sessions import Record, SessionMiddleware, clock, get_session, open_session, store_from_url
 from wsgi_sessions._cli_commands import commands
 from wsgi_sessions._cli_import import import_commands
 from wsgi_sessions._cli_progress import Lines
-from wsgi_sessions._cli_storages import FILES, REDIS, SQL
+from wsgi_sessions._cli_storages import FILES, REDIS, SQL, count_files
 from wsgi_sessions._cli_systems import SYSTEMS, Setting, System
+from wsgi_sessions.integrations.beaker import BeakerMiddleware
 from wsgi_sessions.migration.beaker import BeakerSource, FileContainer
 from wsgi_sessions.migration.bulk import Report
 from wsgi_sessions.testing import ReplacedClock
@@ -48,14 +54,24 @@ PASSWORD = "geheim"
 COMMAND = [sys.executable, "-m", "wsgi_sessions"]
 
 
-def write_beaker(directory: Path, values: dict[str, Any], *, age: float = 0) -> str:
+def write_beaker(directory: Path, values: dict[str, Any], *, age: float = 0, id: str | None = None) -> str:
     """Write a session as Beaker 1.11 does into its data_dir, and return its id."""
-    id, used = uuid4().hex, time.time() - age
+    id, used = id or uuid4().hex, time.time() - age
     data = {"_creation_time": used, "_accessed_time": used, "_domain": None, "_path": "/", **values}
     path = directory / "container_file" / id[0] / id[:2] / f"{id}.cache"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps({"session": data}, 2))
     return id
+
+
+def write_beaker_dbm(directory: Path, values: dict[str, Any]) -> None:
+    """Write a session as Beaker does with ``session.type = dbm``."""
+    id, used = uuid4().hex, time.time()
+    path = directory / "container_dbm" / id[0] / id[:2] / f"{id}.dbm"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = {"_creation_time": used, "_accessed_time": used, "_domain": None, "_path": "/", **values}
+    with closing(dbm.dumb.open(str(path), "c")) as database:
+        database[b"session"] = pickle.dumps(data, 2)
 
 
 @pytest.fixture
@@ -85,6 +101,10 @@ def run_import(old: Path, url: str, *options: str) -> Result:
     return run("import", "beaker", old, "--serializer", "pickle", "--timeout", 3600, "--to", url, *options)
 
 
+def run_without_timeout(old: object, url: str, *options: str) -> Result:
+    return run("import", "beaker", old, "--serializer", "pickle", "--no-timeout", "--to", url, *options)
+
+
 def rows(output: str) -> dict[str, str]:
     """Return the last part of each line of a table by its first."""
     found = (re.fullmatch(r"(\S.*?) {2,}(\d+)\s*", line) for line in output.splitlines())
@@ -101,8 +121,8 @@ class TestImport:
         result = run_import(old, url)
         assert result.exit_code == 0
         assert rows(result.stdout) == {
-            "read": "3", "imported": "3", "already there": "0", "expired": "0", "ended there": "0",
-            "dropped keys": "0", "unreadable": "0",
+            "read": "3", "imported": "3", "renewed": "0", "already there": "0", "expired": "0",
+            "ended there": "0", "dropped keys": "0", "unreadable": "0",
         }  # fmt: skip
         assert stored_in(url) == 3
 
@@ -113,6 +133,15 @@ class TestImport:
         assert rows(result.stdout)["already there"] == "3"
         assert rows(result.stdout)["imported"] == "0"
         assert stored_in(url) == 3
+
+    def test_what_went_on_there_is_imported_again(self, old: Path, url: str) -> None:
+        id = write_beaker(old, {"cart": 1})
+        run_import(old, url)
+        write_beaker(old, {"user": "dora"}, id=id)
+        assert rows(run_import(old, url, "--dry-run").stdout)["would be renewed"] == "1"
+        result = run_import(old, url)
+        assert rows(result.stdout)["renewed"] == "1"
+        assert rows(result.stdout)["already there"] == "3"
 
     def test_the_visitor_is_logged_in_when_the_old_directory_is_gone(self, old: Path, url: str) -> None:
         id = write_beaker(old, {"user": "dora"})
@@ -170,6 +199,39 @@ class TestImport:
         assert result.exit_code == 0
         assert rows(result.stdout)["dropped keys"] == "0"
 
+    def test_convert_is_found_in_the_directory_of_the_application(
+        self, old: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_beaker(old, {"user": "emil", "form": sqlalchemy.text("x")})
+        (tmp_path / "shop_conversion.py").write_text("def converted(path, unknown):\n    return unknown.name\n")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        result = run_import(old, url, "--convert", "shop_conversion:converted")
+        assert result.exit_code == 0, result.output
+        assert rows(result.stdout)["dropped keys"] == "0"
+
+    @pytest.mark.parametrize(
+        ("code", "told"),
+        [
+            ("raise RuntimeError('geheim')", "RuntimeError at {}/shop_failing.py, line 1"),
+            ("def f(:", "SyntaxError at {}/shop_failing.py, line 1"),
+            ("import sys\nsys.exit('geheim')", "SystemExit at {}/shop_failing.py, line 2"),
+            ("import shop_missing", "shop_missing"),
+        ],
+    )
+    def test_a_module_of_convert_that_fails_is_told(
+        self, code: str, told: str, old: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "shop_failing.py").write_text(code)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        result = run_import(old, url, "--convert", "shop_failing:f")
+        sys.modules.pop("shop_failing", None)
+        assert result.exit_code == 2
+        assert "--convert" in result.stderr
+        assert told.format(tmp_path) in result.stderr
+
     def test_a_dry_run_writes_nothing(self, old: Path, url: str, tmp_path: Path) -> None:
         result = run_import(old, url, "--dry-run")
         assert result.exit_code == 0
@@ -178,7 +240,7 @@ class TestImport:
 
     def test_one_without_an_end_gets_the_default_lifetime(self, old: Path, url: str) -> None:
         with ReplacedClock() as replaced:
-            run("import", "beaker", old, "--serializer", "pickle", "--to", url, "--default-lifetime", "2")
+            run_without_timeout(old, url, "--default-lifetime", "2")
             ends = {record.expires for record in store_from_url(url).scan()}
             # From the last use, a moment ago.
             assert all(0 <= replaced.now() + 48 * HOUR - end < 60_000 for end in ends)
@@ -196,11 +258,38 @@ class TestImport:
         assert {path: path.read_bytes() for path in old.rglob("*.cache")} == before
 
     def test_a_directory_may_be_a_url(self, old: Path, url: str) -> None:
-        result = run("import", "beaker", f"file://{old}", "--serializer", "pickle", "--to", url)
+        result = run_without_timeout(f"file://{old}", url)
         assert rows(result.stdout)["imported"] == "3"
 
     def test_the_directory_of_the_containers_may_be_named_itself(self, old: Path, url: str) -> None:
         assert rows(run_import(old / "container_file", url).stdout)["imported"] == "3"
+
+    def test_of_the_two_containers_it_takes_the_one_with_sessions(self, tmp_path: Path, url: str) -> None:
+        cached = tmp_path / "old" / "container_file" / "a" / "ab" / f"{'ab' * 20}.cache"
+        cached.parent.mkdir(parents=True)
+        cached.write_bytes(pickle.dumps({"a page": "text"}, 2))
+        write_beaker_dbm(tmp_path / "old", {"user": "anna"})
+        assert rows(run_import(tmp_path / "old", url).stdout)["imported"] == "1"
+
+    def test_a_container_may_have_another_name(self, tmp_path: Path, url: str) -> None:
+        write_beaker_dbm(tmp_path, {"user": "anna"})
+        (tmp_path / "container_dbm").rename(tmp_path / "saved")
+        assert rows(run_import(tmp_path / "saved", url).stdout)["imported"] == "1"
+
+    def test_of_two_with_sessions_one_has_to_be_named(self, old: Path, url: str) -> None:
+        write_beaker_dbm(old, {"user": "anna"})
+        result = run_import(old, url)
+        assert result.exit_code == 2
+        assert "container_file and container_dbm" in result.stderr
+        assert rows(run_import(old / "container_dbm", url).stdout)["imported"] == "1"
+
+    def test_a_place_without_sessions_is_told(self, tmp_path: Path, url: str) -> None:
+        (tmp_path / "wrong").mkdir()
+        result = run_import(tmp_path / "wrong", url)
+        assert result.exit_code == 0
+        assert (
+            result.stderr == "nothing of beaker is there: is this the right place, and are these the right options?\n"
+        )
 
     def test_without_pickle_it_says_why_nothing_is_read(self, redis_url: str, url: str) -> None:
         prefix = new_name()
@@ -298,6 +387,26 @@ class TestSystems:
         assert result.exit_code == 2
         assert "no sessions of cherrypy" in result.stderr
 
+    @pytest.mark.parametrize(("system", "limit"), [("beaker", "timeout"), ("werkzeug", "lifetime")])
+    def test_what_had_ended_there_does_not_live_again_because_nobody_said_when(
+        self, system: str, limit: str, tmp_path: Path, url: str
+    ) -> None:
+        """The storages of these do not tell it."""
+        command = ("import", system, tmp_path, "--serializer", "pickle", "--to", url)
+        for wrong in ((), (f"--{limit}", "60", f"--no-{limit}")):
+            result = run(*command, *wrong)
+            assert result.exit_code == 2
+            assert f"either --{limit} SECONDS or --no-{limit}" in result.stderr
+        assert run(*command, f"--no-{limit}").exit_code == 0
+        assert run(*command, f"--{limit}", "60").exit_code == 0
+
+    def test_nor_does_a_file_of_django(self, tmp_path: Path, url: str) -> None:
+        command = ("import", "django", tmp_path, "--secret-key", "env:KEY", "--serializer", "json", "--to", url)
+        result = run(*command, env={"KEY": PASSWORD})
+        assert result.exit_code == 2
+        assert "--cookie-age" in result.stderr
+        assert run(*command, "--cookie-age", "60", env={"KEY": PASSWORD}).exit_code == 0
+
     def test_each_is_named_by_help(self) -> None:
         output = run("import", "--help").output
         assert {system.name for system in SYSTEMS} <= set(output.split())
@@ -320,7 +429,10 @@ class TestUsage:
             (("import", "beaker", ".", "--serializer", "json", "--to", f"redis://u:{PASSWORD}@h:port"), "port"),
             (("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--timeout", "soon"), "soon"),
             (("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--timeout", "0"), "timeout"),
-            (("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--table", "t"), "--table"),
+            (
+                ("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--no-timeout", "--table", "t"),
+                "--table",
+            ),
             (
                 ("import", "beaker", f"nosql://u:{PASSWORD}@h", "--serializer", "json", "--to", "memory:"),
                 "write one of",
@@ -350,6 +462,8 @@ class TestUsage:
             (("import", "werkzeug", ".", "--serializer", "pickle", "--to", "memory:", "--lifetime", "x"), "seconds"),
             (("import", "zope", "."), "zope"),
             (("sweep", f"nosql://u:{PASSWORD}@h"), "nosql:"),
+            (("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--no-timeout"), "in memory"),
+            (("copy", "memory:", "memory:"), "in memory"),
             (("frob",), "frob"),
         ],
     )
@@ -360,7 +474,7 @@ class TestUsage:
         assert result.stdout == ""
 
     def test_it_makes_no_database_where_there_is_none(self, tmp_path: Path) -> None:
-        run("import", "beaker", f"sqlite:///{tmp_path / 'no.db'}", "--serializer", "json", "--to", "memory:")
+        assert run_without_timeout(f"sqlite:///{tmp_path / 'no.db'}", "memory:").exit_code == 2
         assert list(tmp_path.iterdir()) == []
 
     def test_a_url_may_be_in_a_variable_or_a_file(self, old: Path, url: str, tmp_path: Path) -> None:
@@ -368,6 +482,29 @@ class TestUsage:
         assert run_import(old, f"@{tmp_path / 'url.txt'}").exit_code == 0
         assert stored_in(url) == 3
         assert run("revoke", "env:SESSIONS", "anna", env={"SESSIONS": url}).stdout == "ended 0 sessions\n"
+
+    @pytest.mark.parametrize("secret", [PASSWORD, f"{PASSWORD}:x", f"sqlite:///{PASSWORD}.db", f"file:///{PASSWORD}"])
+    @pytest.mark.parametrize("is_file", [True, False])
+    def test_a_secret_that_is_taken_for_a_place_is_not_repeated(
+        self, is_file: bool, secret: str, url: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "key.txt").write_text(secret)
+        given = f"@{tmp_path / 'key.txt'}" if is_file else "env:KEY"
+        options = ("--serializer", "json", "--no-timeout", "--to", url)
+        result = run("import", "beaker", given, *options, env={"KEY": secret})
+        assert result.exit_code == 2
+        assert given in result.stderr
+        for command in ("stats", "sweep"):
+            assert run(command, given, env={"KEY": secret}).exit_code == 2
+
+    def test_what_is_missing_is_named_all_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "redis", None)
+        result = run_without_timeout("env:PLACE", "memory:")
+        assert "there is nothing" in result.stderr
+        result = run(
+            "import", "beaker", "env:PLACE", "--serializer", "json", "--to", "memory:", env={"PLACE": "redis://h"}
+        )
+        assert "pip install" in result.stderr
 
     def test_a_file_that_is_no_text_is_not_repeated(self, tmp_path: Path) -> None:
         (tmp_path / "url.txt").write_bytes(PASSWORD.encode() + b"\xff")
@@ -378,14 +515,13 @@ class TestFailures:
     def test_a_missing_table_is_told_and_the_exit_code_is_3(self, tmp_path: Path, url: str) -> None:
         sqlite3.connect(tmp_path / "old.db").close()
         (tmp_path / "old.db").touch()
-        result = run("import", "beaker", f"sqlite:///{tmp_path / 'old.db'}", "--serializer", "json", "--to", url)
+        result = run_without_timeout(f"sqlite:///{tmp_path / 'old.db'}", url)
         assert result.exit_code == 3
         assert "there is no table 'beaker_cache'" in result.stderr
 
     def test_a_server_that_is_down_is_told(self, url: str, old: Path) -> None:
         down = f"redis://u:{PASSWORD}@127.0.0.1:1/0"
-        result = run("import", "beaker", down, "--serializer", "json", "--to", url)
-        assert result.exit_code == 3
+        assert run_without_timeout(down, url).exit_code == 3
         result = run_import(old, down)
         assert result.exit_code == 3
         assert "imported       0" in result.stdout
@@ -428,10 +564,27 @@ class TestStores:
 
     def test_stats_does_not_count_who_has_not_come_yet(self, old: Path, url: str) -> None:
         run_import(old, url)
-        assert "sessions         0\n" in run("stats", url).stdout
+        output = run("stats", url).stdout
+        assert "sessions         0\n" in output
+        assert "waiting for their visitors 3\n" in output
 
-    def test_stats_of_an_empty_store(self, url: str) -> None:
-        assert "sessions         0\n" in run("stats", url).stdout
+    def test_stats_of_an_empty_store(self, tmp_path: Path) -> None:
+        (tmp_path / "sessions").mkdir(0o700)
+        output = run("stats", f"file://{tmp_path / 'sessions'}").stdout
+        assert "sessions         0\n" in output
+        assert "waiting for their visitors 0\n" in output
+
+    @pytest.mark.parametrize("place", ["sqlite:///{}/typo.db", "file://{}/typo"])
+    @pytest.mark.parametrize("command", [("stats",), ("sweep",), ("revoke", "anna"), ("copy", "{}/copied")])
+    def test_a_wrong_place_is_told_and_nothing_is_made(
+        self, command: tuple[str, ...], place: str, tmp_path: Path
+    ) -> None:
+        name, *others = command
+        others = [f"file://{other.format(tmp_path)}" if name == "copy" else other for other in others]
+        result = run(name, place.format(tmp_path), *others)
+        assert result.exit_code == 2
+        assert "file or directory is missing" in result.stderr
+        assert list(tmp_path.iterdir()) == []
 
     def test_revoke(self, url: str) -> None:
         self.filled(url)
@@ -478,10 +631,64 @@ class TestLines:
                 replaced.advance(timedelta(seconds=0.1))
                 lines.show(report)
         assert stream.getvalue().splitlines() == [
-            "read 100 of 400, imported 100, 10/s",
-            "read 200 of 400, imported 200, 10/s",
-            "read 300 of 400, imported 300, 10/s",
+            "read 100 of 400, imported 100, renewed 0, 10/s",
+            "read 200 of 400, imported 200, renewed 0, 10/s",
+            "read 300 of 400, imported 300, renewed 0, 10/s",
         ]
+
+
+class TestPage:
+    """What docs/migrating.rst shows."""
+
+    def test_the_imports_run_as_shown(self, old: Path, tmp_path: Path) -> None:
+        (code,) = blocks(parsed("docs/migrating.rst"), "sh")
+        code = code.replace("/var/cache/app", str(old)).replace("/var/lib/app", str(tmp_path))
+        lines = [shlex.split(line) for line in code.splitlines() if line.startswith("wsgi-sessions")]
+        assert ["--dry-run" in line for line in lines] == [True, False]
+        outputs = [run(*line[1:]).stdout for line in lines]
+        assert rows(outputs[0])["would be imported"] == rows(outputs[1])["imported"] == "3"
+
+    def test_what_is_imported_beside_the_old_files_is_found_by_the_middleware_for_beaker(self, old: Path) -> None:
+        id = write_beaker(old, {"user": "dora"})
+        assert run_import(old, f"file://{old / 'wsgi_sessions'}").exit_code == 0
+        shutil.rmtree(old / "container_file")
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [str(environ["beaker.session"].get("user")).encode()]
+
+        options = {"session.type": "file", "session.data_dir": str(old), "session.timeout": "3600"}
+        browser = Client(BeakerMiddleware(app, options))
+        browser.set_cookie("beaker.session.id", id)
+        assert browser.get("/", buffered=True).text == "dora"
+
+    def test_every_command_is_named(self) -> None:
+        text = (ROOT / "docs" / "migrating.rst").read_text()
+        names = [
+            name for name in commands.commands if f"{name} URL" not in text and f"wsgi-sessions {name}" not in text
+        ]
+        assert names == []
+
+
+class TestCounting:
+    def test_it_takes_no_memory_for_each_file_of_a_directory(self, tmp_path: Path) -> None:
+        peaks = []
+        for count in (300, 3000):
+            (tmp_path / f"{count}" / "below").mkdir(parents=True)
+            for number in range(count):
+                (tmp_path / f"{count}" / "below" / f"{number:064}").touch()
+            tracemalloc.start()
+            assert count_files(str(tmp_path / f"{count}"), ("?" * 64,)) == count
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[1] < 1.5 * peaks[0]
+
+    def test_links_and_what_cannot_be_read_are_passed_over(self, tmp_path: Path) -> None:
+        (tmp_path / "one.cache").touch()
+        (tmp_path / "round").symlink_to(tmp_path)
+        (tmp_path / "closed").mkdir(0)
+        assert count_files(str(tmp_path), ("*.cache",)) == 1
+        assert count_files(str(tmp_path / "nowhere"), ("*.cache",)) == 0
 
 
 def many(directory: Path, count: int) -> Path:
@@ -491,7 +698,7 @@ def many(directory: Path, count: int) -> Path:
 
 
 def importing(old: Path, url: str) -> list[str]:
-    return [*COMMAND, "import", "beaker", str(old), "--serializer", "pickle", "--to", url]
+    return [*COMMAND, "import", "beaker", str(old), "--serializer", "pickle", "--no-timeout", "--to", url]
 
 
 def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
@@ -522,6 +729,12 @@ def seen_on_a_terminal(command: list[str]) -> tuple[str, int]:
             seen += chunk
         os.close(ours)
         return seen.decode(), process.wait(TIMEOUT)
+
+
+def run_code(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
 
 
 def waited_for(condition: Callable[[], bool]) -> None:
@@ -573,10 +786,60 @@ class TestProcesses:
         assert b"Traceback" not in stderr
         before = counted(path)
         assert 100 < before < 1500
-        result = run("import", "beaker", old, "--serializer", "pickle", "--to", url)
+        result = run_without_timeout(old, url)
         assert rows(result.stdout)["already there"] == str(before)
         assert rows(result.stdout)["imported"] == str(1500 - before)
         assert stored_in(url) == 1500
+
+    @pytest.mark.parametrize("command", [("stats",), ("sweep",), ("revoke", "anna"), ("copy", "file://{}/copied")])
+    def test_every_command_can_be_interrupted(self, command: tuple[str, ...], tmp_path: Path) -> None:
+        name, *others = (part.format(tmp_path) for part in command)
+        with closing(socket.create_server(("127.0.0.1", 0))) as server:
+            server.settimeout(TIMEOUT)
+            url = f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/d"
+            process = started([*COMMAND, name, url, *others], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            with ended(process):
+                connection, _ = server.accept()
+                with closing(connection):
+                    process.send_signal(signal.SIGINT)
+                    _, stderr = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 130
+        assert stderr.split() == [b"Interrupted"]
+
+    def test_an_interruption_while_it_starts_is_no_traceback(self) -> None:
+        code = """
+import sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "rich":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from wsgi_sessions.cli import main
+main()
+"""
+        result = run_code(code)
+        assert result.returncode == 130
+        assert result.stderr.split() == ["Interrupted"]
+
+    def test_a_fault_of_ours_is_told_in_a_line_without_values(self, url: str) -> None:
+        store_from_url(url).create(Record("id", b"payload", clock.now() + HOUR))
+        code = f"""
+import sys
+from wsgi_sessions import SQLiteStore, cli
+def scan(self):
+    raise LookupError("{PASSWORD}")
+SQLiteStore.scan = scan
+sys.argv = ["wsgi-sessions", "stats", {url!r}]
+cli.main()
+"""
+        result = run_code(code)
+        assert result.returncode == 3
+        assert result.stderr == "Error: this should not have happened: LookupError at <string>, line 5\n"
+
+    @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["frob"], 2), (["stats", "memory:"], 0)])
+    def test_the_process_ends_with_the_code_of_the_command(self, arguments: list[str], code: int) -> None:
+        result = subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, timeout=TIMEOUT, check=False)
+        assert result.returncode == code
 
     def test_a_log_in_ascii_is_no_reason_to_fail(self, old: Path, url: str) -> None:
         write_beaker(old, {"größe": sqlalchemy.text("x")})
@@ -590,9 +853,7 @@ class TestProcesses:
     @pytest.mark.parametrize("missing", ["click", "rich"])
     def test_without_its_extra_it_says_what_to_install(self, missing: str) -> None:
         code = f"import sys; sys.modules[{missing!r}] = None; from wsgi_sessions.cli import main; main()"
-        result = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False
-        )
+        result = run_code(code)
         assert result.returncode == 1
         assert result.stderr == "the command line needs click and rich: pip install wsgi-sessions[cli]\n"
 

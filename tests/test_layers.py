@@ -15,30 +15,17 @@ import pytest
 import wsgi_sessions
 
 ROOT = Path(wsgi_sessions.__file__).parent
-_COMMAND_LINE = ["_cli_commands", "_cli_import", "_cli_progress", "_cli_storages", "_cli_systems", "_cli_values"]
+_COMMAND_LINE = [
+    *("_cli_commands", "_cli_faults", "_cli_import", "_cli_progress", "_cli_storages", "_cli_systems", "_cli_values")
+]
 #: Lower ones never import higher ones. A folder stands for all of its modules that are not named themselves.
 LAYERS = [
     {"exceptions", "clock"},
     {"expiry", "token", "moments", "codec", "conversion", "record", "mutations", "values"},
     {"stores/base", "cookies", "response", "headers"},
-    {
-        *(
-            "stores",
-            "sweeper",
-            "settings",
-            "legacy",
-            "notes",
-            "presented",
-            "arrival",
-            "takeover",
-            "state",
-            "saving",
-            "mapping",
-            "session",
-        ),
-        *("commit", "operations"),
-    },
-    {"request_sessions", "middleware", "buckets", "flash", "csrf"},
+    {"stores", "sweeper", "settings", "legacy", "notes", "operations"},
+    {"presented", "arrival", "takeover", "state", "saving", "mapping", "session", "commit"},
+    {"request_sessions", "middleware", "buckets", "flash", "csrf", "_store_commands"},
     {"integrations", "migration", "testing"},
     {*_COMMAND_LINE},
     {"cli", "__main__", "__init__"},
@@ -60,12 +47,12 @@ EXTRAS = {
     "stores/_memcached": {"pymemcache"},
     **{f"integrations/{name}": {"flask"} for name in ("flask", "_flask_config", "_flask_interface", "_flask_session")},
     "integrations/_flask_values": {"markupsafe"},
-    "migration/_django_tables": {"sqlalchemy"},
     "migration/_beaker_format": {"cryptography"},
     "migration/_beaker_servers": {"sqlalchemy", "redis", "pymemcache"},
     **{f"_cli_{name}": {"click", "rich"} for name in ("commands", "import", "progress", "values")},
     "_cli_storages": {"click", "redis", "sqlalchemy"},
-    "integrations/_flask_commands": {"flask", "click"},
+    "_store_commands": {"click"},
+    "integrations/_flask_commands": {"flask"},
     "integrations/bottle": {"bottle"},
     **{f"integrations/{name}": {"django", "asgiref"} for name in ("django", *_DJANGO)},
     "integrations/pyramid": {"pyramid", "zope"},
@@ -83,7 +70,7 @@ LAZY = {
     **{f"migration/{name}": {"markupsafe"} for name in ("flask", "_pickle_classes")},
     "migration/_redis_values": {"redis"},
     "integrations/_beaker_stores": {"redis"},
-    "migration/_flask_session_table": {"sqlalchemy"},
+    "migration/_sql_rows": {"sqlalchemy"},
 }
 #: These stand in for the clock, and wait for real processes.
 READS_TIME = {"clock", "testing/clock", "testing/parallel"}

@@ -9,7 +9,10 @@ from backends import empty_store
 from msgspec.structs import replace
 
 from wsgi_sessions import MemoryStore, Record, RecordNotFound, SessionStore, StoreError, clock
+from wsgi_sessions.legacy import LegacySession
+from wsgi_sessions.notes import ENDED, Note, encode_note, encode_origin, imported_record, note_id, origin_id, salt_id
 from wsgi_sessions.operations import Statistics, copy, revoke, statistics
+from wsgi_sessions.record import SCHEMA
 from wsgi_sessions.testing.parallel import in_threads
 
 HOUR = 3_600_000
@@ -121,12 +124,24 @@ class TestStatistics:
     def test_it_counts(self, store: SessionStore) -> None:
         first = created(store, "1", "anna", b"12345")
         created(store, "2", "anna", b"1")
-        store.create(Record("3", b"123", first.expires + 5))
-        store.create(Record("4", b"", first.expires - 5, owner="bert"))
-        assert statistics(store) == Statistics(4, 3, 2, 9, 5, first.expires - 5, first.expires + 5)
+        store.create(Record("3", b"123", first.expires + 5_000))
+        store.create(Record("4", b"", first.expires - 5_000, owner="bert"))
+        assert statistics(store) == Statistics(4, 3, 2, 9, 5, first.expires - 5_000, first.expires + 5_000, 0)
+
+    def test_it_tells_who_was_imported_and_has_not_come_yet(self) -> None:
+        store, end = MemoryStore(), clock.now() + HOUR
+        for name in ("anna", "bert"):
+            store.create(imported_record("shelf", name, LegacySession(data={"user": name}), end))
+        store.create(Record(note_id("shelf", "carl"), encode_note(Note(SCHEMA, "taken over", 1)), end))
+        store.create(Record(note_id("shelf", "dora"), encode_note(Note(SCHEMA, ENDED, 0)), end))
+        store.create(Record(origin_id("a session"), encode_origin(["an id"]), end))
+        store.create(Record(salt_id("a session"), bytes(16), end))
+        created(store, "a session", "carl")
+        found = statistics(store)
+        assert (found.sessions, found.waiting) == (1, 2)
 
     def test_an_empty_store_has_no_ends(self, store: SessionStore) -> None:
-        assert statistics(store) == Statistics(0, 0, 0, 0, 0, None, None)
+        assert statistics(store) == Statistics(0, 0, 0, 0, 0, None, None, 0)
 
 
 class TestCopy:

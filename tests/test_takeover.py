@@ -26,6 +26,7 @@ from wsgi_sessions import (
 )
 from wsgi_sessions.legacy import LegacyError, LegacySession, Reason
 from wsgi_sessions.migration.base import Source
+from wsgi_sessions.migration.retired import RetiredSource
 from wsgi_sessions.notes import imported_record, note_id
 from wsgi_sessions.operations import revoke
 from wsgi_sessions.testing import ReplacedClock
@@ -703,6 +704,54 @@ class TestImported:
         assert visitor.read() == {"user": "anna", "cart": ["tea"]}
         assert visitor.read() == {"user": "anna", "cart": ["tea"]}
         assert len(session_records(site)) == 1
+
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_an_import_that_comes_in_between_logs_nobody_out(self, shelf: Shelf, times: int) -> None:
+        """It runs beside the site, and has just read the session that is taken over."""
+        store = RecordingStore()
+        imported = imported_record("shelf", "key-anna", shelf.sessions["key-anna"], clock.now() + HOUR)
+
+        def bring() -> None:
+            store.put(imported)
+            if times == 2:
+                store.inner.save(imported)
+
+        shelf.before_open = bring
+        visitor = visitor_of(Site(store, legacy=[shelf]))
+        replay = visitor.tab()
+        visitor.set(csrf="x")
+        assert visitor.read()["user"] == "anna"
+        visitor.visit(lambda session: session.flush())
+        assert replay.read() == {}
+
+    def test_nor_does_it_bring_back_what_is_ended_meanwhile(self, shelf: Shelf) -> None:
+        store = RecordingStore()
+        site = Site(store, legacy=[shelf])
+        visitor = visitor_of(site)
+        visitor.read()
+        shelf.sessions["key-other"] = shelf.sessions["key-anna"] = LegacySession(data={"user": "anna"})
+        imported = imported_record("shelf", "key-other", shelf.sessions["key-other"], clock.now() + HOUR)
+        shelf.before_open = lambda: store.put(imported)
+        visitor.put("shelf", "key-other")
+        replay = visitor_of(site, "key-other")
+        visitor.visit(lambda session: session.flush())
+        assert replay.read() == {}
+
+    def test_a_storage_that_was_switched_off_is_no_outage_for_who_was_not_imported(self, shelf: Shelf) -> None:
+        store = RecordingStore()
+        store.put(imported_record("shelf", "key-anna", shelf.sessions["key-anna"], clock.now() + HOUR))
+        shelf.is_down = True
+        site = Site(store, legacy=[RetiredSource(shelf)])
+        stranger, visitor = visitor_of(site, "key-nobody"), visitor_of(site)
+        assert stranger.set(n=1).status == 200
+        assert visitor.read()["user"] == "anna"
+        assert set(visitor.cookies) == {"id"}
+        assert visitor_of(site, "forged").read() == {}
+        assert site.middleware.legacy_counts == {
+            ("shelf", "not-found"): 1,
+            ("shelf", "taken-over"): 1,
+            ("shelf", "bad-signature"): 1,
+        }
 
     def test_the_living_session_comes_before_the_imported_one(self, shelf: Shelf) -> None:
         store = RecordingStore()

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import click
 
 from ._cli_progress import progress, show_report
-from ._cli_storages import EXAMPLES, open_storage
+from ._cli_storages import EXAMPLES, Storage
 from ._cli_systems import SYSTEMS, Setting, System
-from ._cli_values import ELSEWHERE, hook, store, text_or_elsewhere
+from ._cli_values import ELSEWHERE, check_shared, hook, storage, store
+from ._store_commands import Failed
 from .exceptions import StoreError
 from .migration.base import Source
 from .migration.bulk import Report, import_sessions
 from .settings import MAX_PAYLOAD
 from .stores.base import SessionStore
 
-# What a shell has for a process that Ctrl-C has ended.
-_INTERRUPTED = 130
 _AGAIN = "what was imported stays; the same command goes on from there"
-
-
-class Failed(click.ClickException):
-    """A storage failed: that is not the command line's fault."""
-
-    exit_code = 3
 
 
 @click.group("import", epilog="wsgi-sessions import SYSTEM --help tells what each needs.")
@@ -36,15 +29,16 @@ def import_commands() -> None:
     """Bring in the sessions that another library has stored.
 
     \b
-    wsgi-sessions import beaker /var/cache/app --serializer pickle --to URL
-    wsgi-sessions import flask-session redis://localhost:6379/0 --to URL
+    wsgi-sessions import beaker /var/cache/app --serializer pickle --timeout 3600 --to URL
+    wsgi-sessions import flask-session redis://localhost:6379/0 --serializer msgpack --to URL
 
     Nobody is logged in by it. Each session waits in the store until its visitor comes with the old cookie to an
     application whose SessionMiddleware has the system among its legacy=[...]. The old storage is not changed, and is
     not needed any more.
 
-    It can be repeated, and goes on where it was stopped: what is there already is left alone. It ends with a table;
-    the exit code is 1 if a session could not be read, 3 if one of the two storages failed.
+    It can be repeated, and goes on where it was stopped: what waits is renewed if it went on where it comes from, and
+    what was taken over is left alone. The last time is when the old application has stopped. It ends with a table; the
+    exit code is 1 if a session could not be read, 3 if one of the two storages failed.
     """
 
 
@@ -54,9 +48,9 @@ def _command(system: System) -> click.Command:
         system.name,
         callback=partial(_import, system),
         params=[
-            click.Argument(["location"], type=text_or_elsewhere, metavar="STORAGE"),
+            click.Argument(["place"], type=storage, metavar="STORAGE"),
             click.Option(["target", "--to"], type=store, metavar="URL", required=True, help="Our store, by its URL."),
-            *map(_option, system.settings),
+            *(option for setting in system.settings for option in _options(setting)),
             *_common_options(),
         ],
         help=f"{system.summary}\n\nSTORAGE is written as {where}.",
@@ -65,12 +59,13 @@ def _command(system: System) -> click.Command:
     )
 
 
-def _option(setting: Setting) -> click.Option:
+def _options(setting: Setting) -> Iterator[click.Option]:
     names = [setting.name, f"--{setting.name.replace('_', '-')}"]
     if setting.kind is bool:
-        return click.Option(names, is_flag=True, default=None, help=setting.help)
+        yield click.Option(names, is_flag=True, default=None, help=setting.help)
+        return
     kind: Any = click.Choice(setting.kind) if isinstance(setting.kind, tuple) else setting.kind
-    return click.Option(
+    yield click.Option(
         names,
         type=kind,
         metavar=setting.unit,
@@ -78,6 +73,9 @@ def _option(setting: Setting) -> click.Option:
         multiple=setting.is_repeated,
         help=setting.help,
     )
+    if setting.is_limit:
+        names = [f"no_{setting.name}", f"--no-{setting.name}"]
+        yield click.Option(names, is_flag=True, default=None, help="That there is none: one of the two is needed.")
 
 
 def _common_options() -> list[click.Option]:
@@ -116,16 +114,22 @@ def _common_options() -> list[click.Option]:
     ]
 
 
-def _import(system: System, location: str, target: SessionStore, **options: Any) -> None:
+def _import(system: System, place: Storage, target: SessionStore, **options: Any) -> None:
     how = {name: options.pop(name) for name in ("dry_run", "default_lifetime", "max_payload")}
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    for setting in filter(attrgetter("is_limit"), system.settings):
+        if (setting.name in given) == given.pop(f"no_{setting.name}", False):
+            raise click.UsageError(f"write either --{setting.name} {setting.unit} or --no-{setting.name}")
     try:
-        storage = open_storage(location)
-        source = system.source(storage, given)
+        source = system.source(place, given)
     except (ValueError, TypeError, ImportError) as error:
         raise click.UsageError(str(error)) from error
-    with closing(storage):
-        report = _reported(source, target, partial(system.estimate, storage, given), **how)
+    if not how["dry_run"]:
+        check_shared(target)
+    report = _reported(source, target, partial(system.estimate, place, given), **how)
+    if not report.read:
+        hint = "is this the right place, and are these the right options?"
+        click.echo(f"nothing of {system.name} is there: {hint}", err=True)
     if report.unreadable.total:
         raise SystemExit(1)
 
@@ -158,8 +162,8 @@ def _reported(
         raise Failed(f"{error}; {_AGAIN}" if report.read else str(error)) from error
     except KeyboardInterrupt:
         show_report(report, dry_run=dry_run)
-        click.echo(f"Interrupted: {_AGAIN}", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        click.echo(_AGAIN, err=True)
+        raise
     show_report(report, dry_run=dry_run)
     return report
 

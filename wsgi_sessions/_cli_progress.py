@@ -85,7 +85,8 @@ class Lines:
             return
         self._last = now
         rate = _rate(report.read, now - self._began)
-        print(f"read {report.read}{self._of}, imported {report.imported}, {rate}", file=self._stream, flush=True)
+        done = f"imported {report.imported}, renewed {report.renewed}"
+        print(f"read {report.read}{self._of}, {done}, {rate}", file=self._stream, flush=True)
 
 
 def show_report(report: Report, *, dry_run: bool) -> None:
@@ -100,6 +101,7 @@ def show_report(report: Report, *, dry_run: bool) -> None:
     for name, count in (
         ("read", report.read),
         ("would be imported" if dry_run else "imported", report.imported),
+        ("would be renewed" if dry_run else "renewed", report.renewed),
         ("already there", report.already_there),
         ("expired", report.expired),
         ("ended there", report.ended),

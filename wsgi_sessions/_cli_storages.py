@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from os import walk
+from os import scandir
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -46,7 +46,7 @@ class Storage(NamedTuple):
 def open_storage(location: str) -> Storage:
     """Open what an argument names. It connects when it is first used, except to a cluster.
 
-    :raises ValueError: if it names none. A URL is never repeated.
+    :raises ValueError: if it names none. A path is repeated, a URL never.
     :raises ImportError: if it needs what is not installed.
     :raises StoreError: if it is a cluster that cannot be reached.
     """
@@ -130,10 +130,22 @@ def _sql(url: str) -> Storage:
 
 
 def count_files(directory: str, patterns: tuple[str, ...]) -> int:
-    """Return how many files have names like these, in all directories below."""
-    return sum(
-        any(fnmatchcase(name, pattern) for pattern in patterns) for _, _, names in walk(directory) for name in names
-    )
+    """Return how many files have names like these, in all directories below.
+
+    What cannot be listed is passed over: the import itself will tell.
+    """
+    count = 0
+    try:
+        # As they come: a directory may hold millions.
+        with scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    count += count_files(entry.path, patterns)
+                else:
+                    count += any(fnmatchcase(entry.name, pattern) for pattern in patterns)
+    except OSError:
+        pass
+    return count
 
 
 def count_keys(client: Any, prefix: str) -> int | None:

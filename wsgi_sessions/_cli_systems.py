@@ -5,11 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._cli_storages import FILES, REDIS, SQL, Storage, count_files, count_keys, count_rows
 from ._cli_values import seconds, secret, zone
 from .migration.base import Source
+
+if TYPE_CHECKING:
+    from .migration.beaker import Container
 
 #: Options of a source, those that were given.
 Options = dict[str, Any]
@@ -28,6 +31,8 @@ class Setting(NamedTuple):
     :param unit: what help calls its value; None for the name of the type.
     :param is_required: whether nothing can be read without it.
     :param is_repeated: whether it may be given several times.
+    :param is_limit: whether it says when sessions end, which their storage does not tell: it is given, or that there is
+        no such limit, as ``--no-timeout``. Otherwise what had ended there would live again.
     """
 
     name: str
@@ -36,6 +41,7 @@ class Setting(NamedTuple):
     unit: str | None = None
     is_required: bool = False
     is_repeated: bool = False
+    is_limit: bool = False
 
 
 class System(NamedTuple):
@@ -82,7 +88,7 @@ class System(NamedTuple):
 
 
 def _beaker(storage: Storage, options: Options) -> Source:
-    from .migration.beaker import BeakerSource, Container, DBMContainer, FileContainer, RedisContainer, SQLContainer
+    from .migration.beaker import BeakerSource, RedisContainer, SQLContainer
 
     where = {name: options[name] for name in ("table", "schema") if name in options}
     own = {name: value for name, value in options.items() if name not in where}
@@ -94,12 +100,28 @@ def _beaker(storage: Storage, options: Options) -> Source:
     elif storage.kind == REDIS:
         container = RedisContainer(storage.opened)
     else:
-        # The data_dir holds the other two, under these names.
-        directory = Path(storage.opened).absolute()
-        below = [directory, directory / "container_file", directory / "container_dbm"]
-        found = next((path for path in below[1:] if path.is_dir()), directory)
-        container = DBMContainer(found) if found.name == "container_dbm" else FileContainer(found)
+        container = _beaker_files(Path(storage.opened).absolute())
     return BeakerSource(container, **own)
+
+
+def _beaker_files(directory: Path) -> Container:
+    """Return the container with sessions that a directory is, or holds as a data_dir does; caches have containers, too.
+
+    :raises ValueError: if there are several.
+    """
+    from .migration.beaker import DBMContainer, FileContainer
+
+    containers = [
+        (path, kind(path))
+        for name, kind in (("container_file", FileContainer), ("container_dbm", DBMContainer))
+        for path in (directory / name, directory)
+        if path.is_dir()
+    ]
+    found = [(path, container) for path, container in containers if any(True for _ in container.scan())]
+    if len(found) > 1:
+        names = " and ".join(path.name for path, _ in found)
+        raise ValueError(f"there are sessions in both {names}: name the directory of those that are in use")
+    return (found or containers)[0][1]
 
 
 def _flask_session(storage: Storage, options: Options) -> Source:
@@ -111,6 +133,8 @@ def _flask_session(storage: Storage, options: Options) -> Source:
 def _django(storage: Storage, options: Options) -> Source:
     from .migration.django import DjangoSource
 
+    if storage.kind == FILES and "cookie_age" not in options:
+        raise ValueError("files do not tell when their sessions end: write --cookie-age, 1209600 if it was not set")
     return DjangoSource(**{_PARAMETERS[storage.kind]: storage.opened}, **options)
 
 
@@ -162,7 +186,7 @@ SYSTEMS = (
         _beaker,
         (
             _serializer("'pickle' is Beaker's default, and reads both.", "json", "pickle"),
-            Setting("timeout", "Its timeout: without it sessions have no end.", int, "SECONDS"),
+            Setting("timeout", "Its timeout.", int, "SECONDS", is_limit=True),
             Setting("encrypt_key", "If they are encrypted.", secret, _SECRET),
             Setting("validate_key", "If they are encrypted.", secret, _SECRET),
             Setting("persistent", f"{_PERSISTENT} Its cookie_expires is anything but true.", bool),
@@ -198,7 +222,7 @@ SYSTEMS = (
             Setting("fallbacks", "Its SECRET_KEY_FALLBACKS, each.", secret, _SECRET, is_repeated=True),
             _serializer("'pickle' reads both.", "json", "pickle"),
             Setting("cookie_name", "Its SESSION_COOKIE_NAME, with which names of files begin."),
-            Setting("cookie_age", "Its SESSION_COOKIE_AGE, if that was set.", seconds, "SECONDS"),
+            Setting("cookie_age", "Its SESSION_COOKIE_AGE: for files only, and needed.", seconds, "SECONDS"),
             Setting("store_class", "The name of its own SessionStore, if it has one."),
             _AT_CLOSE,
             _ZONE,
@@ -245,7 +269,7 @@ SYSTEMS = (
         (
             _serializer("There is no other: say that you trust who could write there.", "pickle"),
             Setting("filename_template", "Its own, or secure_cookie_%s.session of secure-cookie."),
-            Setting("lifetime", "How long after its last change a session ends.", seconds, "SECONDS"),
+            Setting("lifetime", "How long after its last change a session ends.", seconds, "SECONDS", is_limit=True),
             Setting("persistent", _PERSISTENT, bool),
         ),
         files=("*.sess", "*.session"),

@@ -41,6 +41,8 @@ _MARGIN = 24 * 60 * 60 * 1000
 # How long the note of a session without an end is kept: ten years.
 _FOREVER = 10 * 365 * 24 * 60 * 60 * 1000
 _SALT_BYTES = 16
+# How often an import may come in between.
+_ROUNDS = 4
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -104,7 +106,7 @@ class Arrival:
             kept = self._read(noted).kept
         except StoreError:
             kept = self._kept(None)
-        store_note(self._store, Note(SCHEMA, ENDED, 0), self._ids, kept, noted)
+        self._remember(Note(SCHEMA, ENDED, 0), kept, noted)
         self._discard()
         return True
 
@@ -166,16 +168,24 @@ class Arrival:
             self._drop(token.id)
             raise
         # If this fails it may have been done: then the next request joins it.
-        note = Note(SCHEMA, token.id, clock.now())
-        if personal and not store_note(self._store, note, self._ids, found.kept, noted):
+        faster = self._remember(Note(SCHEMA, token.id, clock.now()), found.kept, noted) if personal else None
+        if faster is not None:
             self._drop(token.id)
-            faster = self._noted()
-            if faster is None or not faster.is_over:
-                raise LegacyError(Reason.REPLAYED)
             return self._join(faster.note)
         self.dropped = found.session.dropped
         self._discard()
         return Presented(ours, envelope, token, is_taken_over=True)
+
+    def _remember(self, note: Note, kept: int, noted: Noted | None) -> Noted | None:
+        """Store the note; return None if it is there, or the one of another request that was faster."""
+        for _ in range(_ROUNDS):
+            if store_note(self._store, note, self._ids, kept, noted):
+                return None
+            noted = self._noted()
+            if noted is not None and noted.is_over:
+                return noted
+            # An import has brought it, or brought it again, in between.
+        raise StoreError("what was imported of a session kept changing while it was taken over")
 
     def _way(self, found: _Found, id: str, salt: bytes) -> Record:
         """Return what leads from a legacy session to one of ours, or back from ours if several may be made of it."""

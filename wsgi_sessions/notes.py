@@ -85,6 +85,17 @@ def open_note(record: Record) -> Note:
     return note
 
 
+def waiting_note(record: Record) -> Note | None:
+    """Return the note of a session that was imported and waits for its visitor; None if the record is anything else."""
+    if not record.id.startswith(NOTES):
+        return None
+    try:
+        note = open_note(record)
+    except LegacyError:
+        return None
+    return None if Noted(note, record).is_over else note
+
+
 def look_for_note(store: SessionStore, ids: Iterable[str]) -> Noted | None:
     """Return the first note that is stored under one of these ids; None if there is none.
 

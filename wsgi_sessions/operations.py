@@ -5,10 +5,11 @@ Only with stores that can list what they hold; the others raise NotImplementedEr
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from .exceptions import RecordExists, StoreError
-from .notes import NOTES, remember_end
+from .notes import NOTES, remember_end, waiting_note
 from .stores.base import SessionStore
 
 # How often a user may log in while being logged out everywhere, before that is taken for a store that deletes nothing.
@@ -25,6 +26,7 @@ class Statistics(NamedTuple):
     :param largest_payload: bytes.
     :param first_end: when the next one ends, Unix milliseconds; None without sessions.
     :param last_end: when the last one ends.
+    :param waiting: how many more were imported and wait for their visitors.
     """
 
     sessions: int
@@ -34,6 +36,16 @@ class Statistics(NamedTuple):
     largest_payload: int
     first_end: int | None
     last_end: int | None
+    waiting: int
+
+
+def is_made(store: SessionStore) -> bool:
+    """Tell whether the directory or file of a store is there, which the first look into the store would make.
+
+    A store that has neither is there.
+    """
+    places = (getattr(store, name, None) for name in ("directory", "path"))
+    return all(os.path.lexists(place) for place in places if isinstance(place, str))
 
 
 def revoke(store: SessionStore, owner: str, keep: str | None = None) -> int:
@@ -59,11 +71,12 @@ def revoke(store: SessionStore, owner: str, keep: str | None = None) -> int:
 
 def statistics(store: SessionStore) -> Statistics:
     """Count the sessions that a store holds; looks at every record."""
-    sessions = owned = payload_bytes = largest = 0
+    sessions = owned = payload_bytes = largest = waiting = 0
     owners: set[str] = set()
     first = last = None
     for record in store.scan():
         if record.id.startswith(NOTES):
+            waiting += waiting_note(record) is not None
             continue
         sessions += 1
         if record.owner is not None:
@@ -73,7 +86,7 @@ def statistics(store: SessionStore) -> Statistics:
         largest = max(largest, len(record.payload))
         first = record.expires if first is None else min(first, record.expires)
         last = record.expires if last is None else max(last, record.expires)
-    return Statistics(sessions, owned, len(owners), payload_bytes, largest, first, last)
+    return Statistics(sessions, owned, len(owners), payload_bytes, largest, first, last, waiting)
 
 
 def copy(source: SessionStore, target: SessionStore) -> int:

@@ -297,16 +297,30 @@ class TestCommands:
     def test_what_a_store_cannot_do_is_told_in_a_line(self) -> None:
         site = FlaskSite(CachelibStore(cachelib.SimpleCache(threshold=sys.maxsize)))
         result = self.run(site, "stats")
-        assert result.exit_code == 1
-        assert result.output == "Error: CachelibStore cannot list its records\n"
+        assert result.exit_code == 2
+        assert result.output.endswith("Error: CachelibStore cannot list its records\n")
 
     def test_so_is_an_outage(self) -> None:
         site = FlaskSite()
         site.store.inner.scan = site.store.inner.find_by_owner = None
         site.store.fail_always()
         result = self.run(site, "sweep")
-        assert result.exit_code == 1
+        assert result.exit_code == 3
         assert result.output.startswith("Error: ")
 
     def test_a_schema_is_made_only_where_there_is_one(self) -> None:
-        assert self.run(self.site(), "create-schema").exit_code == 2
+        assert self.run(self.site(), "create-schema").output == "nothing to do: this store needs no schema\n"
+
+    @pytest.mark.parametrize("command", [["stats"], ["sweep"], ["revoke", "anna"]])
+    def test_they_make_no_store_where_there_is_none(self, command: list[str], tmp_path: Path) -> None:
+        result = self.run(FlaskSite(FileStore(tmp_path / "sessions")), *command)
+        assert result.exit_code == 2
+        assert "is missing" in result.output
+        assert list(tmp_path.iterdir()) == []
+
+    def test_they_run_in_the_context_of_the_application(self) -> None:
+        """As a store may need it whose engine is the application's."""
+        site, names = FlaskSite(), []
+        site.store.create_schema = lambda: names.append(flask.current_app.name)
+        assert self.run(site, "create-schema").output == "the table is there\n"
+        assert names == ["site"]

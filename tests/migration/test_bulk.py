@@ -16,6 +16,7 @@ from werkzeug.test import Client
 from wsgi_sessions import (
     FileStore,
     MemoryStore,
+    Record,
     SessionMiddleware,
     SessionStore,
     SQLiteStore,
@@ -77,6 +78,7 @@ def counts(report: Report) -> dict[str, int]:
     found = {
         "read": report.read,
         "imported": report.imported,
+        "renewed": report.renewed,
         "already there": report.already_there,
         "expired": report.expired,
         "ended": report.ended,
@@ -175,6 +177,96 @@ class TestRepeating:
         store = MemoryStore()
         assert counts(run([stored("anna")] * 2, store)) == {"read": 2, "imported": 1, "already there": 1}
 
+    def test_what_went_on_there_is_imported_again(self, store: SessionStore) -> None:
+        run([stored("anna", {"cart": 1}), stored("bert")], store)
+        found = [stored("anna", {"user": "anna"}), stored("bert")]
+        both = {"read": 2, "renewed": 1, "already there": 1}
+        assert counts(run(found, store, dry_run=True)) == both
+        assert counts(run(found, store)) == both
+        assert counts(run(found, store)) == {"read": 2, "already there": 2}
+        browser = site(store)
+        browser.set_cookie("shelf_id", "anna")
+        assert browser.get("/", buffered=True).text == "anna"
+
+    @pytest.mark.parametrize("kind", ["memory", "file", "sqlite", "postgresql"])
+    @pytest.mark.parametrize(("minutes", "what"), [(50, "renewed"), (65, "imported")])
+    def test_what_was_used_there_since_lives_on(self, minutes: int, what: str, kind: str) -> None:
+        """Beyond its first end, too, whose record nobody has swept."""
+        with empty_store(kind) as store, ReplacedClock() as replaced:
+            run([stored("anna", expires=replaced.now() + HOUR)], store)
+            replaced.advance(timedelta(minutes=minutes))
+            found = [stored("anna", expires=replaced.now() + HOUR)]
+            assert counts(run(found, store, dry_run=True)) == {"read": 1, what: 1}
+            assert counts(run(found, store)) == {"read": 1, what: 1}
+            replaced.advance(timedelta(minutes=55))
+            browser = site(store)
+            browser.set_cookie("shelf_id", "anna")
+            assert browser.get("/", buffered=True).text == "anna"
+
+    def test_so_does_one_without_an_end(self) -> None:
+        store = MemoryStore()
+        with ReplacedClock(start=100 * HOUR) as replaced:
+            run([stored("anna", accessed=99 * HOUR)], store)
+            replaced.advance(timedelta(hours=2))
+            assert counts(run([stored("anna", accessed=101 * HOUR)], store)) == {"read": 1, "renewed": 1}
+            assert end_of(store, "anna") == 101 * HOUR + MONTH // timedelta(milliseconds=1)
+
+    def test_one_that_does_not_tell_when_it_was_used_is_the_same(self) -> None:
+        store = MemoryStore()
+        with ReplacedClock() as replaced:
+            run([stored("anna")], store)
+            replaced.advance(timedelta(hours=2))
+            assert counts(run([stored("anna")], store)) == {"read": 1, "already there": 1}
+
+    def test_an_end_that_is_told_as_what_is_left_is_the_same(self) -> None:
+        """As Redis does: no two looks come to the same millisecond."""
+        store, end = MemoryStore(), clock.now() + HOUR
+        run([stored("anna", expires=end)], store)
+        assert counts(run([stored("anna", expires=end + 3)], store)) == {"read": 1, "already there": 1}
+
+    def test_one_that_is_taken_over_in_between_stays_so(self) -> None:
+        class Slow(MemoryStore):
+            """The visitor comes between the look at a record and its replacement."""
+
+            visit: Any = None
+
+            def save(self, record: Record) -> Record:
+                visit, self.visit = self.visit, None
+                if visit is not None:
+                    visit()
+                return super().save(record)
+
+        store = Slow()
+        run([stored("anna", {"user": "a guest"})], store)
+        browser = site(store)
+        browser.set_cookie("shelf_id", "anna")
+        store.visit = lambda: browser.get("/out", buffered=True)
+        assert counts(run([stored("anna")], store)) == {"read": 1, "already there": 1}
+        with ReplacedClock() as replaced:
+            replaced.advance(timedelta(minutes=2))
+            browser.set_cookie("shelf_id", "anna")
+            assert browser.get("/", buffered=True).text == "None"
+
+    def test_one_that_is_imported_at_the_same_time_is_there_already(self, tmp_path: Path) -> None:
+        class Crowded(SQLiteStore):
+            """Another import comes between the end of a record and its replacement."""
+
+            def delete(self, id: str) -> None:
+                super().delete(id)
+                run([stored("anna")], self)
+
+        store = Crowded(tmp_path / "sessions.db")
+        with ReplacedClock() as replaced:
+            run([stored("anna", expires=replaced.now() + HOUR)], store)
+            replaced.advance(timedelta(hours=2))
+            assert counts(run([stored("anna")], store)) == {"read": 1, "already there": 1}
+
+    def test_what_a_newer_version_has_noted_stays(self) -> None:
+        store, record = MemoryStore(), Record(note_id("shelf", "anna"), b'[99,"",0]', clock.now() + HOUR)
+        store.create(record)
+        assert counts(run([stored("anna")], store)) == {"read": 1, "already there": 1}
+        assert list(store.scan()) == [record]
+
     def test_a_storage_that_fails_stops_it_where_it_was(self) -> None:
         store, report = MemoryStore(), Report()
         found = [stored("anna"), stored("bert"), stored("carl")]
@@ -270,6 +362,11 @@ class TestDropped:
         store, found = MemoryStore(), [stored("anna", dropped=(("form", "an instance of app.Form"),))]
         run(found, store)
         assert run(found, store).dropped.total == 0
+
+    def test_those_of_one_that_is_imported_again_are(self) -> None:
+        store = MemoryStore()
+        run([stored("anna", {"user": "a guest"})], store)
+        assert run([stored("anna", dropped=(("form", "an instance of app.Form"),))], store).dropped.total == 1
 
 
 class TestDryRun:

@@ -19,9 +19,11 @@ from werkzeug.test import Client
 import wsgi_sessions
 from wsgi_sessions import MemoryStore, Record, clock, store_from_url
 from wsgi_sessions.integrations.flask import WSGISessions
-from wsgi_sessions.legacy import Reason
+from wsgi_sessions.legacy import LegacySession, Reason
 from wsgi_sessions.migration.flask import FlaskSource
+from wsgi_sessions.migration.flask_session import FlaskSessionSource
 from wsgi_sessions.migration.unknown import Unknown
+from wsgi_sessions.notes import imported_record
 
 PUBLIC = {name: getattr(wsgi_sessions, name) for name in wsgi_sessions.__all__}
 KEY = "the SECRET_KEY of the old application"
@@ -111,6 +113,18 @@ def test_the_notes_are_deleted_as_shown(page: Any, url: str, tmp_path: Path) -> 
         assert sorted(int(record.id) for record in store.scan()) == list(range(1, 20, 2))
 
 
+def test_only_imported_sessions_come_from_a_storage_that_is_gone(page: Any) -> None:
+    with closing(redis.Redis(port=1)) as gone:
+        source, store = FlaskSessionSource(redis=gone), MemoryStore()
+        imported = LegacySession(data={"user": "anna"})
+        store.create(imported_record(source.system, "a" * 43, imported, clock.now() + 60_000))
+        application = run(page, "RetiredSource(source)", app=app_of(dict), store=store, source=source)["application"]
+        for id, text in (("a" * 43, "{'user': 'anna'}"), ("b" * 43, "{}")):
+            client = Client(application)
+            client.set_cookie("session", id)
+            assert client.get("/").text == text
+
+
 SOURCES = [
     "FlaskSessionSource(redis=redis.Redis())",
     "PyramidSource(",
@@ -136,7 +150,7 @@ def test_every_reason_is_told(page: Any) -> None:
 
 def test_every_system_has_its_section(page: Any) -> None:
     modules = {path.stem for path in (ROOT / "wsgi_sessions" / "migration").glob("[a-z]*.py")}
-    systems = modules - {"base", "bulk", "pickles", "unknown", "values"}
+    systems = modules - {"base", "bulk", "pickles", "retired", "unknown", "values"}
     text = (ROOT / "docs" / "migrating.rst").read_text()
     assert [name for name in systems - {"beaker"} if f"migration.{name} import" not in text] == []
     assert "integrations.beaker import" in text

@@ -7,15 +7,18 @@ Sessions that are in cookies alone need no import, and there is none.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Protocol
+
+from msgspec.structs import replace
 
 from .. import clock
-from ..exceptions import RecordExists, SerializationError, SessionTooLarge
+from ..exceptions import RecordExists, RecordNotFound, SerializationError, SessionTooLarge, VersionConflict
 from ..legacy import LegacyError, LegacySession, Reason
-from ..notes import imported_record
+from ..notes import encode_note, imported_record, waiting_note
+from ..operations import is_made
 from ..record import Record
 from ..settings import MAX_PAYLOAD
 from ..stores.base import SessionStore
@@ -23,6 +26,8 @@ from .base import Imported, Source
 
 # What a storage has of no use to anybody: the marks of what was ended there, and what was deleted while it was read.
 _ENDED = (Reason.DELETED, Reason.NOT_FOUND)
+# What Redis tells is how much is left, which no two looks see the same of. Milliseconds.
+_SAME_END = 10_000
 # How much a report remembers, whatever the sessions hold: names of keys may come from visitors.
 _MOST_CAUSES = 50
 _MOST_EXAMPLES = 3
@@ -60,11 +65,13 @@ class Report:
     """What an import has come to, so far or in the end."""
 
     def __init__(self) -> None:
-        #: How many sessions the storage has yielded: each is one of the next six.
+        #: How many sessions the storage has yielded: each is one of the next seven.
         self.read = 0
         #: Stored now; in a dry run, what would be.
         self.imported = 0
-        #: Imported before, or taken over since: left alone.
+        #: Imported before and not taken over since, but changed or used there: stored in its place.
+        self.renewed = 0
+        #: Imported before and the same there, or taken over or ended since: left alone.
         self.already_there = 0
         #: By the legacy system's rules.
         self.expired = 0
@@ -88,8 +95,9 @@ def import_sessions(
 ) -> Report:
     """Import what a legacy system has stored, and return what came of it.
 
-    It can be repeated, also after it was interrupted: what was imported before, or has been taken over since, is left
-    alone. The legacy storage is not changed.
+    It can be repeated, also after it was interrupted: what still waits is brought up to date, and what has been taken
+    over since, or was ended here, is left alone. What was ended there since goes on waiting, so the last time is
+    when the legacy application has stopped. The legacy storage is not changed.
 
     :param source: as the middleware will have it among its ``legacy``; its secrets do not matter here unless
         they are needed to read what is stored.
@@ -109,50 +117,92 @@ def import_sessions(
     if max_payload < 1:
         raise ValueError("max_payload must be positive")
     lifetime = max(1, default_lifetime // timedelta(milliseconds=1))
-    importing = _Importing(report or Report(), source.system, store, lifetime, max_payload)
-    create: Callable[[Record], None] = store.create
-    if dry_run:
-        # To look into a store in a directory or a file makes it.
-        create = importing.pretend if _is_made(store) else _pass_over
+    target: _Target = _Untouched(store) if dry_run else store
+    importing = _Importing(report or Report(), source.system, target, lifetime, max_payload)
     for found in source.scan():
-        importing.add(found, create)
+        importing.add(found)
         if on_progress is not None:
             on_progress(importing.report)
     return importing.report
 
 
+class _Target(Protocol):
+    """What an import needs of a store."""
+
+    def create(self, record: Record) -> None: ...
+    def load(self, id: str) -> Record | None: ...
+    def save(self, record: Record) -> Record: ...
+    def delete(self, id: str) -> None: ...
+
+
+class _Untouched:
+    """Answers as a store would, and writes nothing."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+        # To look into a store in a directory or a file makes it.
+        self._is_made = is_made(store)
+
+    def create(self, record: Record) -> None:
+        if self.load(record.id) is not None:
+            raise RecordExists
+
+    def load(self, id: str) -> Record | None:
+        return self._store.load(id) if self._is_made else None
+
+    def save(self, record: Record) -> Record:
+        return record
+
+    def delete(self, id: str) -> None: ...
+
+
 class _Importing:
-    def __init__(
-        self, report: Report, system: str, store: SessionStore, default_lifetime: int, max_payload: int
-    ) -> None:
+    def __init__(self, report: Report, system: str, target: _Target, default_lifetime: int, max_payload: int) -> None:
         self.report = report
         self._system = system
-        self._store = store
+        self._target = target
         self._default_lifetime = default_lifetime
         self._max_payload = max_payload
 
-    def add(self, found: Imported, create: Callable[[Record], None]) -> None:
+    def add(self, found: Imported) -> None:
         """Import one session, or count why not."""
         report = self.report
         report.read += 1
         try:
             session = _session_of(found)
-            create(self._record(found.identity, session))
-        except RecordExists:
+            is_new = self._store(self._record(found.identity, session), session)
+        except (RecordExists, RecordNotFound, VersionConflict):
             report.already_there += 1
         except LegacyError as error:
             self._count(error, found.where)
         except (SerializationError, SessionTooLarge) as error:
             self._count(LegacyError(Reason.UNSTORABLE, str(error)), found.where)
         else:
-            report.imported += 1
+            report.imported += is_new
+            report.renewed += not is_new
             for path, why in session.dropped:
                 report.dropped.add(why, path)
 
-    def pretend(self, record: Record) -> None:
-        """Do as the store's ``create`` would, without writing."""
-        if self._store.load(record.id) is not None:
-            raise RecordExists
+    def _store(self, record: Record, session: LegacySession) -> bool:
+        """Store a session; return whether it is new, or was there and went on where it comes from.
+
+        :raises RecordExists: if it is there as it is; this or one of the next two, if somebody else was faster.
+        :raises RecordNotFound: see above.
+        :raises VersionConflict: see above.
+        """
+        try:
+            self._target.create(record)
+        except RecordExists:
+            stored = self._target.load(record.id)
+            if stored is not None:
+                if not _went_on(stored, record, session):
+                    raise
+                self._target.save(replace(record, version=stored.version))
+                return False
+            # One that has ended, and that nobody has swept.
+            self._target.delete(record.id)
+            self._target.create(record)
+        return True
 
     def _record(self, identity: str, session: LegacySession) -> Record:
         now = clock.now()
@@ -181,9 +231,13 @@ def _session_of(found: Imported) -> LegacySession:
     return found.session
 
 
-def _is_made(store: SessionStore) -> bool:
-    places = (getattr(store, name, None) for name in ("directory", "path"))
-    return all(os.path.lexists(place) for place in places if isinstance(place, str))
-
-
-def _pass_over(_record: Record) -> None: ...
+def _went_on(stored: Record, record: Record, session: LegacySession) -> bool:
+    """Tell whether a session still waits, and not as it is now where it comes from."""
+    note = waiting_note(stored)
+    if note is None:
+        return False
+    if encode_note(replace(note, end=session.expires)) != record.payload:
+        return True
+    has_moved = abs(stored.expires - record.expires) > _SAME_END
+    # Otherwise the end is counted from now, each time.
+    return has_moved and (session.expires is not None or session.accessed is not None)
