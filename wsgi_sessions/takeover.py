@@ -33,6 +33,8 @@ _log = logging.getLogger("wsgi_sessions.migration")
 
 # Whoever presents one of these has no use for its cookie any more. Others can be read again once a mistake is mended.
 _GONE = (Reason.DELETED, Reason.EXPIRED, Reason.REPLAYED)
+# Of the dropped keys of one session, which may have come from its visitor.
+_MOST_LOGGED = 20
 
 
 class Takeover:
@@ -155,9 +157,12 @@ class Takeover:
             assert presented.token is not None
             self._salts.append((clock.now(), salt_id(presented.token.id)))
             self._count(arrival.source, "taken-over")
-            for where, why in arrival.dropped:
+            for _ in arrival.dropped:
                 self._count(arrival.source, "dropped-key")
+            for where, why in arrival.dropped[:_MOST_LOGGED]:
                 _log.info("of a session of %s, %s was dropped: %s", arrival.source.system, where, why)
+            if more := len(arrival.dropped[_MOST_LOGGED:]):
+                _log.info("of a session of %s, %d more were dropped", arrival.source.system, more)
         return presented
 
     def _delete_salts(self, settings: Settings) -> None:

@@ -57,6 +57,8 @@ from wsgi_sessions.integrations.beaker import (
     session_filter_app_factory,
     session_filter_factory,
 )
+from wsgi_sessions.migration.beaker import BeakerSource, FileContainer
+from wsgi_sessions.migration.bulk import import_sessions
 from wsgi_sessions.stores.cachelib import CachelibStore
 from wsgi_sessions.stores.redis import RedisStore
 from wsgi_sessions.stores.sql import SQLStore
@@ -1821,8 +1823,18 @@ class TestTakingOver:
         site.browser.put("beaker.session.id", "0" * 32)
         assert site.read() == {}
         assert site.response.status == 200
-        assert site.middleware.legacy_counts == {}
+        assert site.middleware.legacy_counts == {("beaker", "not-found"): 1}
         assert len([text for text in log() if "no sessions of Beaker's to take over in the database" in text]) == 1
+
+    @pytest.mark.parametrize("options", [{}, {"secret": "s"}], ids=["bare", "signed"])
+    def test_what_was_imported_does_not_need_the_old_directory(self, tmp_path: Path, options: dict[str, Any]) -> None:
+        old = self.begin(tmp_path, **options)
+        site = self.switch(old, tmp_path, **options)
+        source = BeakerSource(FileContainer(tmp_path / "data" / "container_file"), serializer="pickle")
+        import_sessions(source, site.middleware.store, default_lifetime=timedelta(days=1))
+        shutil.rmtree(tmp_path / "data" / "container_file")
+        site = self.switch(old, tmp_path, store=site.middleware.store, **options)
+        assert site.read() == {"user": "ada", "cart": ("tea", 2)}
 
     def test_a_table_that_is_dropped_meanwhile_is_no_outage(self, tmp_path: Path) -> None:
         options = {"type": "ext:database", "url": f"sqlite:///{tmp_path}/data.db"}

@@ -11,12 +11,15 @@ import pickle
 import shutil
 import stat
 import sys
+import tempfile
 import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from wsgiref.util import setup_testing_defaults
@@ -1025,3 +1028,251 @@ class TestOptions:
         source = source_of(options, convert=convert)
         assert source.open(signed("v", text({**TIMES, "z": 1j}))).data == {"z": "z"}
         assert [each.name for each in seen] == ["__builtin__.complex"]
+
+
+class TestNonces:
+    @pytest.mark.parametrize("stored", ["\ud800aaaaaaa", "é" * 8, "aaaa\udcff==", "\ud800", "\u2028" * 12])
+    @pytest.mark.parametrize("options", [KEYS, {}], ids=["encrypted", "plain"])
+    def test_a_text_that_is_not_ascii_is_corrupt(self, tmp_path: Path, stored: str, options: dict[str, str]) -> None:
+        """A lone surrogate in the place of the nonce was an error, and ended an import."""
+        put(tmp_path, record(stored + in_base64(b"x" * 40)))
+        source = BeakerSource(FileContainer(tmp_path), serializer="pickle", **options)
+        assert refused(source, ID) is Reason.CORRUPT
+        assert [each.error.reason for each in source.scan()] == [Reason.CORRUPT]
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(st.characters(codec=None) | st.characters(categories=["Cs"]), max_size=40), st.booleans())
+    def test_whatever_text_is_stored_raises_nothing_else(self, stored: str, encrypted: bool) -> None:
+        container = FileContainer(STORES)
+        container.read = lambda session_id: record(stored)  # type: ignore[method-assign]
+        source = BeakerSource(container, serializer="pickle", **(KEYS if encrypted else {}))
+        assert refused(source, ID) is Reason.CORRUPT
+
+    @pytest.mark.parametrize("kind", ["file", "cookie"])
+    @pytest.mark.parametrize("bits", range(0, 392, 8))
+    def test_a_nonce_of_any_length_is_found_if_it_is_told(self, tmp_path: Path, kind: str, bits: int) -> None:
+        """Those of a multiple of 24 bits have no padding, which would tell where they end."""
+        options = {
+            "session.type": kind,
+            "session.data_dir": str(tmp_path),
+            "session.data_serializer": "json",
+            **{f"session.{name}": value for name, value in KEYS.items()},
+        }
+        cookie = login({**options, "session.encrypt_nonce_bits": bits}, {"a": 1}).partition("=")[2]
+        told = {**KEYS, "encrypt_nonce_bits": bits}
+        if kind == "file":
+            source: Any = BeakerSource(FileContainer(tmp_path / "container_file"), **told)
+        else:
+            source = BeakerCookieSource(told.pop("validate_key"), **told)
+        assert source.open(cookie).data == {"a": 1}
+        configured = source_of(read_options({**options, "session.encrypt_nonce_bits": str(bits)}))
+        assert configured is not None and configured.open(cookie).data == {"a": 1}
+
+    @pytest.mark.parametrize("bits", ["12", "-8", "many", None])
+    def test_a_length_that_is_none_is_an_error_that_names_the_option(self, bits: str | None) -> None:
+        if bits is None:
+            assert read_options({"session.encrypt_nonce_bits": bits}).encrypt_nonce_bits is None
+            return
+        with pytest.raises(ValueError, match=r"session\.encrypt_nonce_bits must be a number of bits"):
+            read_options({"session.encrypt_nonce_bits": bits})
+
+    @pytest.mark.parametrize("bits", [48, 96, 128])
+    def test_a_store_may_hold_nonces_of_the_length_that_was_the_default_before(self, tmp_path: Path, bits: int) -> None:
+        options = {
+            "session.type": "file",
+            "session.data_dir": str(tmp_path),
+            "session.data_serializer": "json",
+            **{f"session.{name}": value for name, value in KEYS.items()},
+        }
+        cookies = [login({**options, "session.encrypt_nonce_bits": each}, {"a": each}) for each in (48, 128, bits)]
+        source = BeakerSource(FileContainer(tmp_path / "container_file"), encrypt_nonce_bits=bits, **KEYS)
+        assert [source.open(cookie.partition("=")[2]).data["a"] for cookie in cookies] == [48, 128, bits]
+
+    @pytest.mark.parametrize("bits", [-8, 12, True, "128", 1.5])
+    def test_a_length_that_is_none_is_an_error_at_once(self, tmp_path: Path, bits: Any) -> None:
+        with pytest.raises((TypeError, ValueError), match="encrypt_nonce_bits must be"):
+            BeakerSource(FileContainer(tmp_path), encrypt_nonce_bits=bits, **KEYS)
+        with pytest.raises((TypeError, ValueError), match="encrypt_nonce_bits must be"):
+            BeakerCookieSource("v", encrypt_key="e", encrypt_nonce_bits=bits)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Have no rights that root has, whom nothing is forbidden."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+class TestForbidden:
+    """What this process may not read."""
+
+    @pytest.fixture
+    def folder(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            folder.chmod(0o755)
+            yield folder
+
+    @pytest.mark.parametrize("endings", [[".dbm"], [".dbm.db"], [".dbm.pag", ".dbm.dir"], [".dbm.dat", ".dbm.dir"]])
+    def test_a_dbm_that_may_not_be_read_is_a_failure_of_the_storage(self, folder: Path, endings: list[str]) -> None:
+        """It was said to be corrupt, for what dbm raises may be any OSError."""
+        for ending in endings:
+            put(folder, b"\xce\x9a\x57\x13" + bytes(60), ending=ending)
+            (folder / "0" / "01" / f"{ID}{ending}").chmod(0)
+        source = BeakerSource(DBMContainer(folder))
+        with as_nobody():
+            with pytest.raises(StoreError, match="PermissionError: permission denied"):
+                source.open(ID)
+            (found,) = {str(each.error) for each in source.scan()}
+        assert found == "corrupt: its file cannot be read: PermissionError"
+
+    @pytest.mark.parametrize("container", [FileContainer, DBMContainer])
+    @pytest.mark.parametrize("forbidden", ["0", "0/01"])
+    def test_a_directory_that_may_not_be_read_does_not_end_a_scan(
+        self, folder: Path, container: Any, forbidden: str
+    ) -> None:
+        ids = [ID, *(f"{first}{second}{'0' * 30}" for first in "0f" for second in "2f")]
+        for session_id in ids:
+            put(folder, record(text({**TIMES, "a": 1})), session_id)
+            put(folder, b"(" + text({**TIMES, "a": 1}).encode(), session_id, ".dbm.dat")
+            put(folder, b"'session', (0, 1)\n", session_id, ".dbm.dir")
+        (folder / forbidden).chmod(0)
+        source = BeakerSource(container(folder), serializer="pickle")
+        with as_nobody():
+            found = list(source.scan())
+        (error,) = [each for each in found if len(each.identity) < 32]
+        assert str(error.error) == "corrupt: a directory cannot be read: PermissionError"
+        assert error.where == str(folder / forbidden)
+        readable = [session_id for session_id in ids if not session_id.startswith(forbidden[-2:].lstrip("/"))]
+        assert {each.identity for each in found} - {error.identity} == set(readable)
+
+    @pytest.mark.parametrize("container", [FileContainer, DBMContainer])
+    def test_directories_that_vanish_do_not_end_a_scan(self, folder: Path, container: Any) -> None:
+        for first in "0123":
+            put(folder, record(text({**TIMES, "a": 1})), first * 32)
+            put(folder, b"(", first * 32, ".dbm.dat")
+            put(folder, b"", first * 32, ".dbm.dir")
+        found = []
+        for each in BeakerSource(container(folder), serializer="pickle").scan():
+            found.append(each)
+            for first in "0123":
+                shutil.rmtree(folder / first, ignore_errors=True)
+        assert len(found) == 1
+
+    def test_a_dbm_that_is_too_large_is_not_read(self, folder: Path) -> None:
+        put(folder, b"", ending=".dbm.db")
+        os.truncate(folder / "0" / "01" / f"{ID}.dbm.db", 17 * 1024 * 1024)
+        with pytest.raises(LegacyError, match="a dbm file that is too large"):
+            BeakerSource(DBMContainer(folder)).open(ID)
+
+    def test_a_link_to_itself_does_not_end_a_scan(self, folder: Path) -> None:
+        put(folder, record(text({**TIMES, "a": 1})))
+        (folder / "b").symlink_to("b")
+        found = {each.where: each for each in BeakerSource(FileContainer(folder), serializer="pickle").scan()}
+        (folder / "b").unlink()
+        assert str(found.pop(str(folder / "b")).error) == "corrupt: a directory cannot be read: OSError"
+        assert [each.identity for each in found.values()] == [ID]
+
+
+class TestDBM:
+    @pytest.mark.parametrize(
+        ("kind", "ending", "content"),
+        [
+            ("dbm.gnu", ".dbm", b"\xce\x9a\x57\x13" + bytes(60)),
+            ("dbm.ndbm", ".dbm.pag", b""),
+        ],
+    )
+    def test_a_kind_that_this_python_lacks_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, ending: str, content: bytes
+    ) -> None:
+        monkeypatch.setitem(sys.modules, kind, None)
+        put(tmp_path, content, ending=ending)
+        if ending == ".dbm.pag":
+            put(tmp_path, b"", ending=".dbm.dir")
+        source = BeakerSource(DBMContainer(tmp_path))
+        (found,) = {str(each.error) for each in source.scan()}
+        assert found == f"corrupt: written with {kind}, which this Python lacks"
+
+    @pytest.mark.parametrize("ending", [".dbm", ".dbm.db"])
+    def test_one_of_no_kind_is_corrupt(self, tmp_path: Path, ending: str) -> None:
+        put(tmp_path, bytes(64), ending=ending)
+        with pytest.raises(LegacyError, match="corrupt: a dbm file of a kind that is not known"):
+            BeakerSource(DBMContainer(tmp_path)).open(ID)
+
+    @pytest.mark.parametrize(
+        ("entries", "reason"),
+        [({b"session": b"N."}, "it is no dict"), ({}, "deleted"), (None, "corrupt: a dbm file: OSError")],
+    )
+    def test_what_such_a_module_says_is_believed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: Any, reason: str
+    ) -> None:
+        """Whether or not this Python has it."""
+
+        def opened(path: str, flag: str) -> Any:
+            assert (path, flag) == (str(tmp_path / "0" / "01" / f"{ID}.dbm"), "r")
+            if entries is None:
+                raise OSError
+            return nullcontext(entries)
+
+        monkeypatch.setitem(sys.modules, "dbm.gnu", SimpleNamespace(error=OSError, open=opened))  # type: ignore[arg-type]
+        put(tmp_path, b"\xce\x9a\x57\x13" + bytes(60), ending=".dbm")
+        with pytest.raises(LegacyError, match=reason):
+            BeakerSource(DBMContainer(tmp_path), serializer="pickle").open(ID)
+
+    @pytest.mark.parametrize("kind", ["dbm.gnu", "dbm.ndbm"])
+    def test_one_that_another_module_wrote_is_read(self, tmp_path: Path, kind: str) -> None:
+        module = pytest.importorskip(kind)
+        put(tmp_path, b"", ending=".dbm")
+        (tmp_path / "0" / "01" / f"{ID}.dbm").unlink()
+        with module.open(str(tmp_path / "0" / "01" / f"{ID}.dbm"), "n") as database:
+            database[b"session"] = pickle.dumps(text({**TIMES, "a": 1}))
+        source = BeakerSource(DBMContainer(tmp_path), serializer="pickle")
+        assert source.open(ID).data == {"a": 1}
+        source.discard(ID)
+        assert refused(source, ID) is Reason.NOT_FOUND
+
+
+class TestCookiesAlone:
+    """Of what was in servers and in memory there are only the cookies."""
+
+    SAMPLES = json.loads((SAMPLES / "cookies-beaker.json").read_text(encoding="utf-8"))
+
+    @pytest.mark.parametrize("sample", SAMPLES, ids=label)
+    def test_it_tells_the_id(self, tmp_path: Path, sample: dict[str, Any]) -> None:
+        name, cookie = cookie_of(sample)
+        options = read_options(sample["options"])
+        source: Any = source_of(options)
+        if options.type == "memory":
+            assert source is None
+            source = BeakerSource(FileContainer(tmp_path), secret=options.secret)
+        assert source.cookies(f"a=1; {name}={cookie}; b=2") == [cookie]
+        assert source.identify(cookie) == [sample["sid"]]
+        for other in mutated(cookie):
+            if other != cookie:
+                with pytest.raises(LegacyError):
+                    source.identify(other)
+
+
+class TestCluster:
+    def test_sessions_in_a_cluster_are_read_listed_and_deleted(self, redis_cluster: Any) -> None:
+        """What the keys of many sessions are on, is more than one server."""
+        ids = [hashlib.md5(b"%d" % number).hexdigest() for number in range(40)]
+        node = redis.cluster.ClusterNode("127.0.0.1", redis_cluster.nodes[0].port)
+        with redis.RedisCluster(startup_nodes=[node]) as client:
+            for session_id in ids:
+                client.set(f"beaker_cache:{session_id}:session", pickle.dumps(text({**TIMES, "id": session_id})))
+            source = BeakerSource(RedisContainer(client), serializer="pickle")
+            try:
+                assert source.open(ids[7]).data == {"id": ids[7]}
+                found = {each.identity: each.session.data["id"] for each in source.scan()}
+                assert {session_id: found[session_id] for session_id in ids} == {each: each for each in ids}
+            finally:
+                for session_id in ids:
+                    source.discard(session_id)
+            assert refused(source, ids[7]) is Reason.NOT_FOUND

@@ -462,6 +462,20 @@ class TestTable:
         for zone in (UTC, ZoneInfo("America/New_York"), ZoneInfo("Asia/Tokyo")):
             assert DjangoSource(KEY, engine=table.engine, zone=zone).open(ID).expires is None
 
+    def test_rows_that_sqlite_cannot_decode_stop_no_scan(self, table: Table, time: ReplacedClock) -> None:
+        """In SQLite a text may be any bytes."""
+        table.put(signed({"k": 1}), id="good0000")
+        keys = ("CAST(x'ff' AS TEXT)", "NULL", "x'626c6f62'", "'bad00001'", "'bad00002'")
+        for key in keys:
+            data, end = ("CAST(x'ff' AS TEXT)", "'2126-01-01'") if "1" in key else ("'a'", "CAST(x'ff' AS TEXT)")
+            with table.engine.begin() as connection:
+                connection.execute(text(f"INSERT INTO django_session VALUES ({key}, {data}, {end})"))
+        source = DjangoSource(KEY, engine=table.engine)
+        found = {each.identity: each.error is None for each in source.scan()}
+        assert found == {"bad00001": False, "bad00002": False, "good0000": True}
+        assert refused(source, "bad00001").reason is Reason.CORRUPT
+        assert refused(source, "bad00002").reason is Reason.CORRUPT
+
     def test_many_are_read_page_by_page(self, table: Table, time: ReplacedClock) -> None:
         ids = {f"{number:032}" for number in range(1001)}
         data = signed({"k": 1})
@@ -567,6 +581,20 @@ class TestCache:
 
     def test_one_without_an_end_has_none(self, tmp_path: Path, time: ReplacedClock) -> None:
         assert self.file(tmp_path, pickle.dumps({"k": 1}), None).open(ID).expires is None
+
+    def test_a_table_in_which_base64_has_line_breaks_is_read(self, tmp_path: Path, time: ReplacedClock) -> None:
+        """As Django 1.4 wrote it."""
+        engine = engine_of(tmp_path / "db")
+        value = base64.encodebytes(pickle.dumps({"k": "x" * 200})).decode()
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE a_cache (cache_key PRIMARY KEY, value, expires)"))
+            connection.execute(
+                text("INSERT INTO a_cache VALUES (:key, :value, '2126-01-01')"),
+                {"key": f":1:django.contrib.sessions.cache{ID}", "value": value},
+            )
+        assert value.count("\n") > 1
+        source = DjangoCacheSource(engine=engine, table="a_cache", serializer="pickle")
+        assert source.open(ID).data == {"k": "x" * 200}
 
     def test_other_values_in_it_are_passed_over(self, tmp_path: Path, time: ReplacedClock) -> None:
         source = self.file(tmp_path, pickle.dumps(["a page"]))

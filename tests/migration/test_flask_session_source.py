@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import stat
 import struct
 import time
 import warnings
@@ -28,6 +29,7 @@ from hypothesis import strategies as st
 from services import silent_port
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
+from werkzeug.http import parse_cookie
 
 from wsgi_sessions import StoreError, clock
 from wsgi_sessions.legacy import LegacyError, Reason
@@ -400,6 +402,35 @@ class TestRedis:
         assert {imported.identity for imported in found} == ids
         assert all(imported.session and imported.session.data == {} for imported in found)
 
+    def test_a_cluster_is_read_listed_and_deleted_from(self, redis_cluster: Any) -> None:
+        node = redis.cluster.ClusterNode("127.0.0.1", redis_cluster.nodes[0].port)
+        prefix, ids = f"test{uuid4().hex}:", [f"{number:043}" for number in range(250)]
+        with redis.RedisCluster(startup_nodes=[node]) as client:
+            for id in ids:
+                client.set(prefix + id, b'{"a": 1}', ex=100)
+            client.sadd(prefix + "x" * 43, "something else")
+            source = FlaskSessionSource(redis=client, key_prefix=prefix)
+            session = source.open(ids[3])
+            assert (session.data, session.expires) == ({"a": 1}, pytest.approx(clock.now() + 100_000, abs=5_000))
+            assert reason_of(lambda: source.open("x" * 43)) == Reason.CORRUPT
+            assert reason_of(lambda: source.open("y" * 43)) == Reason.NOT_FOUND
+            assert {found.identity: found.session.data for found in source.scan()} == {id: {"a": 1} for id in ids}
+            for id in (*ids, "x" * 43):
+                source.discard(id)
+            assert list(source.scan()) == []
+
+    def test_a_cluster_that_is_down_is_a_store_error(self, redis_cluster: Any) -> None:
+        node = redis.cluster.ClusterNode("127.0.0.1", redis_cluster.nodes[0].port)
+        with silent_port() as port, redis.RedisCluster(startup_nodes=[node], socket_timeout=0.1) as client:
+            source = FlaskSessionSource(redis=client)
+            for each in client.get_nodes():
+                each.port = port
+                each.redis_connection = redis.Redis(port=port, socket_timeout=0.1, retry=None)
+            client.nodes_manager.startup_nodes = {each.name: each for each in client.get_nodes()}
+            with pytest.raises(StoreError) as caught:
+                source.open(ID)
+            assert ID not in str(caught.value)
+
     def test_a_server_that_is_down_is_a_store_error(self) -> None:
         with silent_port() as port:
             client = redis.Redis(port=port, socket_timeout=0.1, retry=None)
@@ -463,6 +494,40 @@ class TestTable:
         found = list(FlaskSessionSource(engine=engine).scan())
         assert [imported.identity for imported in found] == [f"{number:043}" for number in range(0, 1_100, 2)]
 
+    def test_rows_that_sqlite_cannot_decode_stop_no_scan(self, engine: Engine) -> None:
+        """In SQLite a text may be any bytes."""
+        rows = [
+            ("NULL", "CAST('{}' AS BLOB)", "'2126-01-01'"),
+            ("CAST(x'ff' AS TEXT)", "CAST('{}' AS BLOB)", "'2126-01-01'"),
+            ("CAST('session:' || x'ff' AS TEXT)", "CAST('{}' AS BLOB)", "'2126-01-01'"),
+            (f"'session:{'1' * 43}'", "CAST(x'c1ff' AS TEXT)", "'2126-01-01'"),
+            (f"'session:{'2' * 43}'", "CAST('{}' AS BLOB)", "CAST(x'ff' AS TEXT)"),
+            (f"'session:{'3' * 43}'", "NULL", "'2126-01-01'"),
+            (f"'session:{'4' * 43}'", "CAST('{}' AS BLOB)", "'2126-01-01'"),
+        ]
+        with engine.begin() as connection:
+            for row in rows:
+                connection.execute(text(f"INSERT INTO sessions (session_id, data, expiry) VALUES ({', '.join(row)})"))
+        for prefix in ("session:", ""):
+            source = FlaskSessionSource(engine=engine, key_prefix=prefix)
+            found = {each.identity[-43:]: each.error and each.error.reason for each in source.scan()}
+            bad = dict.fromkeys((digit * 43 for digit in "123"), Reason.CORRUPT)
+            assert found == {**bad, "4" * 43: None}
+        source = FlaskSessionSource(engine=engine)
+        for digit in "123":
+            assert reason_of(lambda digit=digit: source.open(digit * 43)) is Reason.CORRUPT
+        assert source.open("4" * 43).data == {}
+
+    def test_a_page_may_end_with_a_key_that_sqlite_cannot_decode(self, engine: Engine) -> None:
+        with engine.begin() as connection:
+            for number in range(1_200):
+                key = f"'session:{number:043}'" if number % 2 else f"CAST('session:{number:042}' || x'ff' AS TEXT)"
+                connection.execute(
+                    text(f"INSERT INTO sessions (session_id, data, expiry) VALUES ({key}, x'7b7d', '2126-01-01')")
+                )
+            connection.execute(text("INSERT INTO sessions (session_id, data) VALUES (x'73657373696f6e3a', x'7b7d')"))
+        assert len(list(FlaskSessionSource(engine=engine).scan())) == 600
+
     def test_a_table_that_is_missing_is_a_store_error(self, engine: Engine) -> None:
         source = FlaskSessionSource(engine=engine, table="visits")
         for call in (lambda: source.open(ID), lambda: source.discard(ID), lambda: list(source.scan())):
@@ -499,15 +564,16 @@ class TestFiles:
 
     @pytest.mark.parametrize("before", range(6))
     @pytest.mark.parametrize("protocol", range(6))
-    @pytest.mark.parametrize("seconds", [0, 2_000_000_000])
+    @pytest.mark.parametrize("seconds", [0, 2_000_000_000, 4_000_000_000])
     def test_a_time_that_is_a_pickle_of_its_own(
         self, source: FlaskSessionSource, tmp_path: Path, before: int, protocol: int, seconds: int
     ) -> None:
         """As before cachelib 0.7."""
-        stored = pickle.dumps(seconds, before) + pickle.dumps({"a": 1}, protocol)
-        (tmp_path / source.identify(ID)[1]).write_bytes(stored)
-        session = source.open(ID)
-        assert (session.data, session.expires) == ({"a": 1}, seconds * 1000 or None)
+        by_python_2 = b"I%d\n." % seconds
+        for stored in (pickle.dumps(seconds, before), by_python_2):
+            (tmp_path / source.identify(ID)[1]).write_bytes(stored + pickle.dumps({"a": 1}, protocol))
+            session = source.open(ID)
+            assert (session.data, session.expires) == ({"a": 1}, seconds * 1000 or None)
 
     @pytest.mark.parametrize(
         "stored",
@@ -527,14 +593,33 @@ class TestFiles:
         (tmp_path / ("a" * 64)).mkdir()
         (tmp_path / ("b" * 64)).symlink_to(tmp_path / "notes.txt")
         os.mkfifo(tmp_path / ("c" * 64))
-        assert [found.session.data for found in source.scan() if found.session] == [{"a": 1}]
-        assert len(list(source.scan())) == 1
+        found = {each.identity[0]: each for each in source.scan()}
+        unreadable = {name: str(found.pop(name).error) for name in "abc"}
+        assert unreadable == dict.fromkeys("abc", "corrupt: not a regular file")
+        assert [each.session.data for each in found.values()] == [{"a": 1}]
 
-    def test_a_file_that_cannot_be_read_is_a_store_error(self, source: FlaskSessionSource, tmp_path: Path) -> None:
-        (tmp_path / source.identify(ID)[0]).mkdir()
-        for call in (lambda: source.open(ID), lambda: source.discard(ID)):
-            with pytest.raises(StoreError):
-                call()
+    @pytest.mark.parametrize("kind", ["directory", "link", "FIFO", "socket"])
+    def test_what_is_no_file_is_corrupt(self, source: FlaskSessionSource, tmp_path: Path, kind: str) -> None:
+        """And not an outage, which would be a 503 for its visitor as long as it is there."""
+        path = tmp_path / source.identify(ID)[0]
+        if kind == "directory":
+            path.mkdir()
+        elif kind == "link":
+            path.symlink_to(tmp_path)
+        else:
+            os.mknod(path, 0o600 | (stat.S_IFIFO if kind == "FIFO" else stat.S_IFSOCK))
+        assert reason_of(lambda: source.open(ID)) is Reason.CORRUPT
+
+    def test_a_relative_directory_stays_where_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server may change its directory when it becomes a daemon."""
+        monkeypatch.chdir(tmp_path)
+        source = FlaskSessionSource(directory=".", serializer="pickle")
+        (tmp_path / source.identify(ID)[0]).write_bytes(header(0) + pickle.dumps({"a": 1}))
+        monkeypatch.chdir("/")
+        assert source.open(ID).data == {"a": 1}
+        assert len(list(source.scan())) == 1
+        source.discard(ID)
+        assert list(source.scan()) == []
 
     def test_a_file_that_cannot_be_read_stops_no_scan(
         self, source: FlaskSessionSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -543,8 +628,8 @@ class TestFiles:
         for name in (unreadable, source.identify("1" * 43)[0]):
             (tmp_path / name).write_bytes(header(0) + pickle.dumps({"a": 1}))
 
-        def open_some(path: str, flags: int) -> int:
-            if path.endswith(unreadable):  # root may read everything
+        def open_some(path: Path, flags: int) -> int:
+            if path.name == unreadable:  # root may read everything
                 raise PermissionError(13, "Permission denied")
             return opened(path, flags)
 
@@ -562,6 +647,16 @@ class TestFiles:
         assert reason_of(lambda: source.open(ID)) == Reason.NOT_FOUND
         with pytest.raises(StoreError):
             list(source.scan())
+
+
+class TestCookies:
+    def test_of_two_the_one_comes_first_that_werkzeug_took(self, tmp_path: Path) -> None:
+        """Before 1.0 it was the last."""
+        header = "session=a; session=b"
+        source = FlaskSessionSource(directory=tmp_path, serializer="pickle")
+        assert source.cookies(header)[0] == parse_cookie(header)["session"]
+        old = FlaskSessionSource(directory=tmp_path, serializer="pickle", takes_last=True)
+        assert old.cookies(header) == ["b", "a"]
 
 
 class TestIds:

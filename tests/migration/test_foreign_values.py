@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import collections
 import enum
+import inspect
+import logging
+import sys
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from harness import Site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 from rich_data import DATA, types_of
 
 from wsgi_sessions import codec
+from wsgi_sessions.legacy import LegacyError
 from wsgi_sessions.migration.base import Unknown
 from wsgi_sessions.migration.values import storable
+from wsgi_sessions.migration.werkzeug import WerkzeugSource
 
 USER = Unknown("app.User", {"id": 7})
 
@@ -153,11 +160,49 @@ class TestDropped:
         assert "7777" not in repr(storable(data, None)[1])
 
 
+class TestDeepCallers:
+    def test_no_room_is_a_reason_and_no_error(self) -> None:
+        data = {"a": nested(codec.MAX_DEPTH - 4)}
+
+        def deep(levels: int) -> Any:
+            return deep(levels - 1) if levels else storable(data, None)
+
+        assert deep(200) == (data, ())
+        depth = len(inspect.stack(0))
+        with pytest.raises(LegacyError, match="corrupt: nested too deeply"):
+            deep(sys.getrecursionlimit() - depth - 40)
+
+
+class TestLog:
+    @pytest.mark.parametrize(("count", "lines"), [(20, 20), (21, 21), (5000, 21)])
+    def test_a_session_of_many_keys_that_are_dropped_does_not_fill_the_log(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int, lines: int
+    ) -> None:
+        caplog.set_level(logging.INFO, "wsgi_sessions.migration")
+        pickled = b"}(" + b"".join(b"\x8c\x05%05dcapp\nA\n" % key for key in range(count)) + b"u."
+        (tmp_path / f"werkzeug_{'ab' * 20}.sess").write_bytes(pickled)
+        site = Site(legacy=[WerkzeugSource(tmp_path, serializer="pickle")])
+        visitor = site.visitor()
+        visitor.put("session_id", "ab" * 20)
+        visitor.visit(lambda session: session.get("user"))
+        messages = [each.getMessage() for each in caplog.records]
+        assert len(messages) == lines
+        assert messages[19] == "of a session of werkzeug, 00019 was dropped: an instance of app.A"
+        if count > 20:
+            assert messages[20] == f"of a session of werkzeug, {count - 20} more were dropped"
+        assert site.middleware.legacy_counts["werkzeug", "dropped-key"] == count
+
+
 class TestConvert:
     def test_it_is_told_where_and_what(self) -> None:
         seen = []
         storable({"a": {"b": [USER]}}, lambda path, unknown: seen.append((path, unknown)))
         assert seen == [("a.b.0", USER)]
+
+    def test_it_is_told_no_more_than_the_beginning_of_a_long_place(self) -> None:
+        seen = []
+        storable({"k" * 2000: {"a": USER}, "b" * 995: [{"c": USER}]}, lambda path, unknown: seen.append(path))
+        assert seen == ["k" * 1000, "b" * 995 + ".0.c"]
 
     def test_what_it_returns_takes_the_place(self) -> None:
         kept, dropped = storable({"a": [USER], "b": USER}, lambda path, unknown: unknown.state)

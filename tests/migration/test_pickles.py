@@ -11,6 +11,7 @@ import random
 import struct
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -29,11 +30,15 @@ from wsgi_sessions.legacy import LegacyError, Reason
 from wsgi_sessions.migration import _pickle_classes
 from wsgi_sessions.migration.base import Unknown
 from wsgi_sessions.migration.pickles import load, load_first
+from wsgi_sessions.migration.values import storable
+from wsgi_sessions.notes import encoded
 
 PYTHON_2 = sorted((Path(__file__).parent / "samples" / "stores" / "pickles").glob("py2-*.pkl"))
 PROTOCOLS = range(6)
 #: Seconds. The worst takes a tenth of it on an idle machine.
 LONGEST = 6.0
+#: Bytes that a pickle may take at once on its way into a session of ours.
+MOST_MEMORY = 100_000_000
 
 RICH = {
     **DATA["rich"],
@@ -172,6 +177,13 @@ class TestPython2:
         )
 
 
+def short(text: str) -> bytes:
+    return b"\x8c" + bytes((len(text),)) + text.encode()
+
+
+HOUR_AND_HALF = b"cdatetime\ntimedelta\nK\x00M\x18\x15K\x00\x87R"
+
+
 class TestZones:
     @pytest.mark.parametrize(
         ("zone", "expected"),
@@ -186,6 +198,55 @@ class TestZones:
     def test_zones_of_other_libraries_are_known(self, zone: bytes, expected: Any) -> None:
         data = b"cdatetime\ndatetime\n(U\x0a\x07\xe8\x02\x1d\x0c\x22\x38\x00\x00\x00" + zone + b"tR."
         assert types_of(load(data)) == types_of(datetime(2024, 2, 29, 12, 34, 56, tzinfo=expected))
+
+    @pytest.mark.parametrize(
+        ("zone", "minutes"),
+        [
+            (b"cpytz\nFixedOffset\n(I90\ntR", 90),
+            (b"cpytz\nFixedOffset\nJ\xa6\xff\xff\xff\x85R", -90),
+            (
+                b"cpsycopg2.tz\nFixedOffsetTimezone\n"
+                + (HOUR_AND_HALF + b"q\x63N\x86R}" + short("_offset") + b"h\x63sb"),
+                90,
+            ),
+            (b"cpsycopg2.tz\nFixedOffsetTimezone\n(K\x5aNtR", 90),
+            (b"cdateutil.tz\ntzoffset\n)\x81}(" + short("_name") + b"N" + short("_offset") + HOUR_AND_HALF + b"ub", 90),
+            (
+                b"ccopy_reg\n_reconstructor\n(cdateutil.tz.tz\ntzoffset\ncdatetime\ntzinfo\ncdatetime\ntzinfo\n(tRtR(d"
+                + b"V_name\nVx\nsV_offset\ncdatetime\ntimedelta\n(I-1\nI81000\nI0\ntRsb",
+                -90,
+            ),
+            (b"cdateutil.tz.tz\ntzoffset\n" + short("x") + HOUR_AND_HALF + b"\x86R", 90),
+            (
+                b"cdjango.utils.timezone\nFixedOffset\n)R}("
+                + (short("_FixedOffset__offset") + HOUR_AND_HALF + short("_FixedOffset__name") + short("x") + b"ub"),
+                90,
+            ),
+        ],
+        ids=lambda value: value[:20] if isinstance(value, bytes) else "",
+    )
+    def test_a_fixed_offset_of_other_libraries_is_kept(self, zone: bytes, minutes: int) -> None:
+        data = b"cdatetime\ndatetime\n(U\x0a\x07\xe8\x02\x1d\x0c\x22\x38\x00\x00\x00" + zone + b"tR."
+        offset = timezone(timedelta(minutes=minutes))
+        assert types_of(load(data)) == types_of(datetime(2024, 2, 29, 12, 34, 56, tzinfo=offset))
+
+    @pytest.mark.parametrize(
+        "zone",
+        [
+            b"cpytz\nFixedOffset\n)R",
+            b"cpytz\nFixedOffset\n\x8c\x01a\x85R",
+            b"cpytz\nFixedOffset\nJ\xff\xff\xff\x7f\x85R",
+            b"cpsycopg2.tz\nFixedOffsetTimezone\n(NNtR",
+            b"cdjango.utils.timezone\nFixedOffset\n)R",
+        ],
+    )
+    def test_an_offset_that_is_none_costs_its_datetime_only(self, zone: bytes) -> None:
+        data = b"cdatetime\ndatetime\n(U\x0a\x07\xe8\x02\x1d\x0c\x22\x38\x00\x00\x00" + zone + b"tR."
+        assert load(data).state[0] == datetime(2024, 2, 29, 12, 34, 56)
+
+    @pytest.mark.parametrize("name", ["flask\nMarkup", "markupsafe._speedups\nMarkup", "markupsafe\nMarkup"])
+    def test_markup_of_other_names_is_markup(self, name: str) -> None:
+        assert types_of(load(f"c{name}\n(V<b>\ntR.".encode())) == types_of(Markup("<b>"))
 
     def test_a_datetime_of_another_zone_is_unknown(self) -> None:
         assert load(b"cdatetime\ntime\n(U\x06\x0c\x22\x38\x00\x00\x00capp\nZone\n)RtR.").name == "datetime.time"
@@ -296,10 +357,6 @@ def by_python(value: Any, protocol: int) -> bytes:
     return file.getvalue()
 
 
-def short(text: str) -> bytes:
-    return b"\x8c" + bytes((len(text),)) + text.encode()
-
-
 def pickle_of_name(module: str, qualname: str) -> bytes:
     return b"\x80\x04" + short(module) + short(qualname) + b"\x93."
 
@@ -323,6 +380,12 @@ def collisions(count: int) -> bytes:
     return b"\x80\x04\x8f(" + b"".join(numbers) + b"\x90."
 
 
+def number(value: int) -> bytes:
+    digits = value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)
+    return b"\x8b" + struct.pack("<i", len(digits)) + digits
+
+
+LARGE_NUMBER = 2**4080
 BIG = b"X" + struct.pack("<I", 500_000) + b"a" * 500_000
 AGAIN = b"q\x00" + b"h\x00" * 90_000 + b"l."
 LONGER = b"cbuiltins\ngetattr\n(h\x00" + short("a" * 200) + b"tRq\x000"
@@ -362,6 +425,12 @@ HOSTILE: dict[str, bytes] = {
     "a set of a range": pickle_of_call("builtins", "set", b"cbuiltins\nrange\n\x8a\x05\x00\x00\x00\x00\x02\x85R\x85"),
     "a long range": pickle_of_call("builtins", "range", b"\x8a\x05\x00\x00\x00\x00\x02\x85"),
     "a range beyond an index": pickle_of_call("builtins", "range", b"\x8a\x0a" + b"\x7f" * 10 + b"\x85"),
+    "a range of large numbers": pickle_of_call(
+        "builtins", "range", number(LARGE_NUMBER) + number(LARGE_NUMBER + 99_990) + b"\x86"
+    ),
+    "a range of large numbers, downwards": pickle_of_call(
+        "builtins", "range", number(LARGE_NUMBER + 99_990) + number(LARGE_NUMBER) + number(-1) + b"\x87"
+    ),
     "a range without a step": pickle_of_call("builtins", "range", b"K\x00K\x05K\x00\x87"),
     "ranges, again and again": b"(cbuiltins\nrange\nM\xe8\x03\x85Rq\x00" + b"h\x00" * 50_000 + b"l.",
     "numbers of one hash": collisions(40_000),
@@ -401,6 +470,7 @@ HOSTILE: dict[str, bytes] = {
     "laughs of tuples": laughs(12, b"t"),
     "laughs of sets": laughs(12, b"t\x85\x91(").replace(b"\x91(", b""),
     "a text, again and again": b"(" + BIG + AGAIN,
+    "a decimal, again and again": b"(cdecimal\nDecimal\n" + short("1" * 200) + b"\x85R" + AGAIN,
     "bytes, again and again": b"(B" + BIG[1:] + AGAIN,
     "an old text, again and again": b"(T" + BIG[1:] + AGAIN,
     "bytes made of a text, again and again": b"(c_codecs\nencode\n" + BIG + short("latin1") + b"\x86R" + AGAIN,
@@ -439,13 +509,54 @@ HARMLESS = {
 #: They cost a session the key that they are under.
 MALFORMED = {
     "bytes of a number", "a bytearray of a number", "a set of a range", "a long range", "a range beyond an index",
-    "a range without a step", "another codec", "another codec of bytes", "a datetime beyond the calendar",
+    "a range of large numbers", "a range of large numbers, downwards", "a range without a step", "another codec",
+    "another codec of bytes", "a datetime beyond the calendar",
     "a datetime of numbers", "a datetime that is too short", "a datetime without a state", "a date beyond the calendar",
     "a time beyond the day", "a zone that is none", "a zone that is a path", "an offset beyond the day",
     "a timedelta beyond all", "a decimal that is none", "a decimal with many digits", "a uuid that is none",
     "a deque of a number", "a timedelta of texts", "bytes of a text", "bytes of large numbers", "markup of a number",
     "pairs that are none", "a uuid without a state", "an integer with many digits", "an integer of many bytes",
 }  # fmt: skip
+
+#: As much as is read: all of it goes into a session, and is too large only there.
+LARGE: dict[str, bytes] = {
+    "a range": b"}" + short("k") + pickle_of_call("builtins", "range", b"J\x00\x80\x01\x00\x85")[2:-1] + b"s.",
+    "empty sets": b"}" + short("k") + b"(" + b"\x8f" * 99_000 + b"ls.",
+    "one dict": b"}" + short("k") + b"((" + short("a") + b"K\x01dq\x00" + b"h\x00" * 33_000 + b"ls.",
+    "one timedelta": b"}" + short("k") + b"(cdatetime\ntimedelta\n)Rq\x00" + b"h\x00" * 90_000 + b"ls.",
+    "a text that becomes six times as long": b"}" + short("k") + b"(" + BIG.replace(b"a", b"\x01")
+    + b"q\x00" + b"h\x00" * 7 + b"ls.",
+    "a long key of a long list": pickle.dumps({"k" * 800_000: [1] * 95_000}),
+    "a long key of what is dropped": b"}X" + struct.pack("<I", 500_000) + b"k" * 500_000
+    + b"(capp\nA\n)Rq\x00" + (b"(" + short("u") + b"h\x00d") * 30_000 + b"ls.",
+    "keys that are dropped": b"}(" + b"".join(b"\x8c\x05%05dcA\nA\n" % key for key in range(49_000)) + b"u.",
+}  # fmt: skip
+
+
+class TestMemory:
+    @pytest.mark.parametrize(
+        "kind", sorted({*HARMLESS, *MALFORMED, *LARGE, *(kind for kind in HOSTILE if "again" in kind)})
+    )
+    def test_it_takes_little_on_the_whole_way_into_a_session(self, kind: str) -> None:
+        """Of 1 KiB came 100,000 numbers of 500 bytes each."""
+        data = (HOSTILE | LARGE)[kind]
+        tracemalloc.start()
+        try:
+            found = load(data)
+            kept, _ = storable(found if isinstance(found, dict) else {"k": found}, None)
+            encoded(kept)
+        except LegacyError:
+            assert kind in HOSTILE
+        finally:
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert most < MOST_MEMORY
+
+    @pytest.mark.parametrize("kind", sorted(kind for kind in LARGE if "long key" in kind))
+    def test_a_long_key_is_not_copied_for_each_of_its_items(self, kind: str) -> None:
+        began = time.process_time()
+        encoded(storable(load(LARGE[kind]), None)[0])
+        assert time.process_time() - began < LONGEST / 2
 
 
 class TestHostile:

@@ -12,11 +12,12 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from flask_pyramid_samples import STORES, mutated, written_at
+from flask_pyramid_samples import STORES, cookie_of, mutated, written_at
 from hypothesis import given
 from hypothesis import strategies as st
 from secure_cookie.session import FilesystemSessionStore, SessionMiddleware
 from stored_samples import DATA, outcome, place, planted, refused, samples
+from werkzeug.http import parse_cookie
 from werkzeug.test import Client
 
 from wsgi_sessions import StoreError, clock
@@ -32,6 +33,45 @@ START = 1_795_378_141_000
 
 def label(entry: dict[str, Any]) -> str:
     return f"{entry['version']}-{entry['variant']}"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [each for each in samples("werkzeug-0.14.1-py27", "werkzeug-0.16.1") if each["system"] == "werkzeug-fs"],
+    ids=label,
+)
+def test_the_cookie_of_a_file_is_its_id(tmp_path: Path, entry: dict[str, Any]) -> None:
+    """Of the files of these samples none is left."""
+    name, cookie = cookie_of(entry)
+    source = WerkzeugSource(tmp_path, serializer="pickle")
+    assert source.cookies(f"a=1; {name}={cookie}") == source.identify(cookie) == [cookie]
+    assert refused(source, cookie).reason is Reason.NOT_FOUND
+
+
+class TestCookies:
+    """Werkzeug took the last of several before 1.0, and since then the first; secure-cookie needs that."""
+
+    def test_of_those_of_secure_cookie_the_first_comes_first(self, tmp_path: Path) -> None:
+        header = "session=a; session=b"
+        files = WerkzeugSource(
+            tmp_path, serializer="pickle", filename_template="secure_cookie_%s.session", cookie_name="session"
+        )
+        for source in (files, SecureCookieSource(SECRET), SecureCookieSource(SECRET, serializer="json")):
+            assert source.cookies(header)[0] == parse_cookie(header)["session"]
+
+    def test_of_those_of_werkzeug_the_last_comes_first(self, tmp_path: Path) -> None:
+        files = WerkzeugSource(tmp_path, serializer="pickle", cookie_name="session")
+        for source in (files, SecureCookieSource(SECRET, serializer="pickle")):
+            assert source.cookies("session=a; session=b") == ["b", "a"]
+
+
+def test_a_relative_directory_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may change its directory when it becomes a daemon."""
+    monkeypatch.chdir(tmp_path)
+    source = WerkzeugSource(".", serializer="pickle")
+    (tmp_path / f"werkzeug_{ID}.sess").write_bytes(pickle.dumps({"a": 1}))
+    monkeypatch.chdir("/")
+    assert source.open(ID).data == {"a": 1}
 
 
 class TestSecureCookieSamples:

@@ -16,7 +16,7 @@ from ..exceptions import StoreError
 from ..expiry import AtDateTime, Expiry, OnInactivity, OnSessionEnd
 from ..legacy import LegacySource
 from ..migration.base import Convert
-from ..migration.beaker import SQLContainer, read_options, source_of
+from ..migration.beaker import NoContainer, SQLContainer, read_options, source_of
 from ._beaker_ignored import nearly_prefixed, without_effect
 
 _log = logging.getLogger("wsgi_sessions")
@@ -90,27 +90,33 @@ class Configuration:
         return _expiry(chosen, None if timeout is None else timedelta(seconds=timeout), self.counts_reads)
 
     def source(self, *, convert: Convert | None, on_unknown: str) -> LegacySource | None:
-        """Return what reads Beaker's own sessions; None where there are none.
+        """Return what reads Beaker's own sessions; None where there were none.
 
         :raises ImportError: if reading them needs what is not installed.
         :raises ValueError: if an option for it is missing or wrong.
         """
         if not self.options.is_readable:
             return None
+        container = None
         if missing := self._missing():
             _log.warning("there are no sessions of Beaker's to take over in %s", missing)
-            return None
-        return cast("LegacySource | None", source_of(self.options, convert=convert, on_unknown=on_unknown))
+            container = NoContainer()
+        source = source_of(self.options, container=container, convert=convert, on_unknown=on_unknown)
+        return cast("LegacySource | None", source)
 
     def _missing(self) -> str:
         """Return the place of Beaker's sessions if it is not there."""
         directory = self._directory()
         if directory is not None and not os.path.isdir(directory):
             return (
-                f"{directory!r}: if there should be, session.data_dir is another one, or relative to another directory"
+                f"{directory!r}, but those that were imported: if there should be, session.data_dir is another one, or "
+                "relative to another directory"
             )
         if self.options.type in _SQL_TYPES and not self._has_table():
-            return "the database, for it has no such table: if it should have, session.url is another one"
+            return (
+                "the database, for it has no such table, but those that were imported: if it should have, session.url "
+                "is another one"
+            )
         return ""
 
     def _has_table(self) -> bool:

@@ -26,7 +26,7 @@ _PLACE = frozenset(chain.from_iterable(_PLACES.values()))
 # Our own table has a name of its own.
 _OF_BEAKERS_TABLE = ("table", "table_name")
 # What Beaker's sessions are read with.
-_KEYS = ("secret", "validate_key", "data_serializer")
+_KEYS = ("secret", "validate_key", "encrypt_nonce_bits", "data_serializer")
 # The attributes of the cookie, as ours calls them.
 _COOKIE = {
     "key": "name",
@@ -94,6 +94,8 @@ def _keys(options: BeakerOptions, is_taken_over: bool) -> Iterator[tuple[str, st
         yield "secret", "session.type = cookie does not need it"
     elif options.encrypt_key is None:
         yield "validate_key", "without session.encrypt_key nothing needs it"
+    if is_taken_over and options.encrypt_key is None:
+        yield "encrypt_nonce_bits", "without session.encrypt_key nothing needs it"
 
 
 def _attributes(options: BeakerOptions, is_taken_over: bool, cookie: SessionCookie) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,6 @@ _NOT_NEEDED = {
     "id": "an id comes from a cookie only",
     "use_cookies": "sessions are found by their cookie",
     "crypto_type": "each cipher that it can name is tried, except nss",
-    "encrypt_nonce_bits": "how long a nonce is, can be seen from it",
     "memcache_module": "pymemcache is used",
     "save_accessed_time": "the time of the last access is read where it is there",
     "invalidate_corrupt": "a session that cannot be read is counted, and a new one begins",
@@ -67,6 +66,7 @@ class BeakerOptions(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
     data_serializer: str = "pickle"
     encrypt_key: str | None = None
     validate_key: str | None = None
+    encrypt_nonce_bits: int | None = None
     data_dir: str | None = None
     file_dir: str | None = None
     dbm_dir: str | None = None
@@ -183,6 +183,13 @@ def _seconds(value: Any) -> int:
     return seconds
 
 
+def _bits(value: Any) -> int:
+    bits = int(value)
+    if bits < 0 or bits % 8:
+        raise ValueError
+    return bits
+
+
 def _expiry(value: Any) -> bool | timedelta | datetime:
     """Read ``cookie_expires``. Beaker takes "1" and "0" for truth, too, and None for False."""
     if value is None:
@@ -213,6 +220,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TEXTS, _text),
     **dict.fromkeys(("secure", "httponly", "auto"), _boolean),
     "timeout": _seconds,
+    "encrypt_nonce_bits": _bits,
     "cookie_expires": _expiry,
     "samesite": _samesite,
     **dict.fromkeys(("url", "bind", "table"), _anything),
@@ -220,6 +228,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 _READERS_TELL: dict[Callable[[Any], Any], str] = {
     _text: "a text with anything in it",
     _boolean: "true or false",
+    _bits: "a number of bits, a multiple of 8",
     _seconds: "a number of seconds, more than 0 and no more than a timedelta holds",
     _expiry: "true, false, a number of seconds or a timedelta, more than 0, or a datetime",
     _samesite: "Lax, Strict, or None in quotes or not",

@@ -7,7 +7,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from ..legacy import LegacyError, Reason
 from . import pickles
 from ._dbm_files import ENDINGS, read_dbm
 from ._failures import failure
-from ._session_files import read_file
+from ._session_files import checked_directory, read_file
 
 _STORAGE = "the files of the old sessions"
 # How much of an id an operator is shown: enough to find it, not enough to present it.
@@ -26,7 +25,7 @@ _SHOWN = 8
 class Stored(msgspec.Struct, frozen=True):
     """A record that was found without its cookie.
 
-    :param session_id: its id, a credential.
+    :param session_id: its id, a credential; of a directory that cannot be read, what the ids in it begin with.
     :param record: its bytes, or why there are none.
     """
 
@@ -82,6 +81,21 @@ class Container(ABC):
         return namespace["session"]
 
 
+class NoContainer(Container):
+    """A place that is gone: sessions of it that were imported are known by their ids all the same."""
+
+    def read(self, session_id: str) -> bytes:
+        """Raise LegacyError: there is no session."""
+        raise LegacyError(Reason.NOT_FOUND)
+
+    def delete(self, session_id: str) -> None:
+        """Do nothing."""
+
+    def scan(self) -> Iterator[Stored]:
+        """Return nothing."""
+        return iter(())
+
+
 def shown(session_id: str) -> str:
     """Return the beginning of an id."""
     return f"{session_id[:_SHOWN]}..."
@@ -99,9 +113,7 @@ class FileContainer(Container):
     _ENDINGS: tuple[str, ...] = (".cache",)
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self._directory = Path(directory).absolute()
-        if not self._directory.is_dir():
-            raise ValueError(f"there is no directory {str(directory)!r}: write the one that Beaker's sessions are in")
+        self._directory = checked_directory(directory)
         endings = "|".join(map(re.escape, self._ENDINGS))
         self._is_session = re.compile(f"([0-9a-f]{{32}})(?:{endings})").fullmatch
 
@@ -128,14 +140,14 @@ class FileContainer(Container):
     def scan(self) -> Iterator[Stored]:
         """Yield the records of all files, of which few are in memory at once."""
         try:
-            for session_id in self._session_ids(str(self._directory), 0):
-                with suppress(FileNotFoundError):
-                    yield Stored(session_id, self._scanned(session_id))
+            yield from self._in_directory(str(self._directory), "")
         except OSError as error:
             raise failure(_STORAGE, error) from None
 
     def where(self, session_id: str) -> str:
-        """Return the path of the file, its name cut short."""
+        """Return the path of the file, its name cut short; of a directory, that ids begin with its name."""
+        if len(session_id) <= 2:
+            return str(self._directory.joinpath(session_id[:1], session_id[1:] and session_id))
         return str(self._directory / session_id[:1] / session_id[:2] / shown(session_id))
 
     def _path(self, session_id: str) -> str:
@@ -154,15 +166,27 @@ class FileContainer(Container):
         except LegacyError as error:
             return error
 
-    def _session_ids(self, directory: str, depth: int) -> Iterator[str]:
-        """Yield the ids in a directory and those below, which are named after the first digits, one and two."""
+    def _in_directory(self, directory: str, name: str) -> Iterator[Stored]:
+        """Yield the records in a directory and those below, which are named after the first digits, one and two."""
         with os.scandir(directory) as entries:
             for entry in entries:
-                if depth < 2:
-                    if len(entry.name) == depth + 1 and entry.is_dir():
-                        yield from self._session_ids(entry.path, depth + 1)
+                if len(name) < 2:
+                    if len(entry.name) == len(name) + 1:
+                        yield from self._below(entry)
                 elif found := self._is_session(entry.name):
-                    yield found[1]
+                    with suppress(FileNotFoundError):
+                        yield Stored(found[1], self._scanned(found[1]))
+
+    def _below(self, entry: os.DirEntry[str]) -> Iterator[Stored]:
+        try:
+            if entry.is_dir():
+                yield from self._in_directory(entry.path, entry.name)
+        except FileNotFoundError:
+            # Its sessions have ended since.
+            return
+        except OSError as error:
+            what = f"a directory cannot be read: {type(error).__name__}"
+            yield Stored(entry.name, LegacyError(Reason.CORRUPT, what))
 
 
 class DBMContainer(FileContainer):

@@ -55,12 +55,14 @@ class Format(msgspec.Struct, frozen=True):
     :param encrypt_key: None if they are not encrypted.
     :param may_be_plain: whether what should be encrypted may not be: Beaker without an AES library stored it as it
         was, except in cookies.
+    :param nonce_length: base64 characters that a nonce has; None if that is to be told from its padding.
     """
 
     is_pickled: bool
     encrypt_key: bytes | None = None
     validate_key: str = ""
     may_be_plain: bool = False
+    nonce_length: int | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -74,6 +76,8 @@ class Format(msgspec.Struct, frozen=True):
         if isinstance(stored, bytes):
             stored = stored.decode("latin-1")
         if isinstance(stored, str):
+            if not stored.isascii():
+                raise LegacyError(Reason.CORRUPT, "base64")
             stored = self._deserialized(stored) if self.encrypt_key is None else self._decrypted(stored)
         elif self.encrypt_key is not None:
             raise LegacyError(Reason.CORRUPT, "it is not encrypted")
@@ -94,18 +98,23 @@ class Format(msgspec.Struct, frozen=True):
     def _decrypted(self, text: str) -> Any:
         """Return the value of the first way to decrypt it that leads to one.
 
-        Which cipher it was, is not written down. Only AES-GCM proves that it was ours; the rest must be readable.
+        Neither the cipher nor the length of the nonce is written down. Only AES-GCM proves that it was ours; the rest
+        must be readable.
         """
-        nonce = found[0] if (found := _padded_nonce.match(text)) else text[:_SHORT_NONCE]
-        message = read_base64(text[len(nonce) :])
-        key = self._key(nonce)
-        for decrypt in self._ways():
-            try:
-                return self._parsed(decrypt(message, key))
-            except LegacyError as error:
-                if error.reason is Reason.PICKLE_DISABLED:
-                    raise
+        for length in self._nonce_lengths(text):
+            key = self._key(text[:length])
+            for decrypt in self._ways():
+                try:
+                    return self._parsed(decrypt(read_base64(text[length:]), key))
+                except LegacyError as error:
+                    if error.reason is Reason.PICKLE_DISABLED:
+                        raise
         raise LegacyError(Reason.CORRUPT, "it cannot be decrypted with this key")
+
+    def _nonce_lengths(self, text: str) -> Iterator[int]:
+        if self.nonce_length is not None:
+            yield self.nonce_length
+        yield len(found[0]) if (found := _padded_nonce.match(text)) else _SHORT_NONCE
 
     def _ways(self) -> Iterator[Callable[[bytes, bytes], bytes]]:
         yield _by_gcm
@@ -116,6 +125,21 @@ class Format(msgspec.Struct, frozen=True):
     def _key(self, nonce: str) -> bytes:
         # One iteration, as Beaker has it: the keys are to be random.
         return hashlib.pbkdf2_hmac("sha1", self.encrypt_key or b"", (self.validate_key + nonce).encode(), 1, 32)
+
+
+def nonce_length(bits: int | None) -> int | None:
+    """Return the base64 characters of a nonce of so many bits, which are Beaker's ``encrypt_nonce_bits``.
+
+    :raises TypeError: if they are no number.
+    :raises ValueError: if they are no number of bytes.
+    """
+    if bits is None:
+        return None
+    if isinstance(bits, bool) or not isinstance(bits, int):
+        raise TypeError(f"encrypt_nonce_bits must be a number or None, not {type(bits).__name__}")
+    if bits < 0 or bits % 8:
+        raise ValueError("encrypt_nonce_bits must be a multiple of 8")
+    return (bits // 8 + 2) // 3 * 4
 
 
 def check_cryptography() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dbm
 import os
 import re
-import stat
+from importlib import import_module
+from typing import Any
 
 from ..legacy import LegacyError, Reason
 from ._reading import MAX_BYTES
@@ -40,14 +41,14 @@ def _is_there(path: str) -> bool:
     """Tell whether there is a file, which the readers of dbm may then open.
 
     :raises LegacyError: if what is there is no file, or too large.
+    :raises OSError: if it cannot be opened: those readers would not say so.
     """
     try:
-        status = os.lstat(path)
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return False
-    if not stat.S_ISREG(status.st_mode):
-        raise LegacyError(Reason.CORRUPT, "not a regular file")
-    if status.st_size > _MAX_FILE:
+    if size > _MAX_FILE:
         raise LegacyError(Reason.CORRUPT, "a dbm file that is too large")
     return True
 
@@ -83,12 +84,23 @@ def _place(path: str, key: bytes) -> tuple[int, int]:
 
 
 def _read_other(path: str, key: bytes) -> bytes:
+    reader = _reader(path)
     try:
-        with dbm.open(path, "r") as database:
-            return database[key]
+        with reader.open(path, "r") as database:
+            value: bytes = database[key]
     except KeyError:
         raise LegacyError(Reason.DELETED) from None
-    except (ValueError, TypeError):
-        raise LegacyError(Reason.CORRUPT, "a dbm file") from None
-    except dbm.error as error:
+    # Of its own kind: dbm.error would be any OSError.
+    except (reader.error, ValueError, TypeError) as error:
         raise LegacyError(Reason.CORRUPT, f"a dbm file: {type(error).__name__}") from None
+    return value
+
+
+def _reader(path: str) -> Any:
+    kind = dbm.whichdb(path)
+    if not kind:
+        raise LegacyError(Reason.CORRUPT, "a dbm file of a kind that is not known")
+    try:
+        return import_module(kind)
+    except ImportError:
+        raise LegacyError(Reason.CORRUPT, f"written with {kind}, which this Python lacks") from None

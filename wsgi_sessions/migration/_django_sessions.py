@@ -9,9 +9,10 @@ from typing import Any
 
 from ..legacy import LegacyError, LegacySession, Reason
 from . import _django_storages as storages
+from ._arguments import checked_lifetime
 from ._payloads import check_serializer, read_payload
-from ._reading import milliseconds, refuse_ended
-from .base import Convert, Imported, Source
+from ._reading import milliseconds, moment, refuse_ended
+from .base import Convert, Imported, Source, checked_id, imported
 
 # Of django.contrib.sessions itself; what its other applications have stored stays.
 _INTERNAL = ("_session_expiry", "testcookie")
@@ -54,16 +55,10 @@ class DjangoSessions(Source):
             convert=convert,
             on_unknown=on_unknown,
         )
-        if not isinstance(cookie_age, timedelta):
-            raise TypeError(
-                f"cookie_age must be a timedelta, such as timedelta(weeks=2), not {type(cookie_age).__name__}"
-            )
-        if cookie_age <= timedelta():
-            raise ValueError("cookie_age must be longer than nothing: write the application's SESSION_COOKIE_AGE")
         if not isinstance(zone, tzinfo):
             raise TypeError(f"zone must be a tzinfo, not {type(zone).__name__}: write ZoneInfo('Europe/Warsaw')")
         self._pickled = check_serializer(serializer)
-        self._age = cookie_age // timedelta(milliseconds=1)
+        self._age = checked_lifetime(cookie_age, "cookie_age")
         self._persistent = not expire_at_browser_close
         self._zone = zone
 
@@ -90,7 +85,7 @@ class DjangoSessions(Source):
             return modified + self._age
         if isinstance(expiry, int | float):
             return milliseconds(modified // 1000 + expiry)
-        return storages.moment(expiry, self._zone)
+        return moment(expiry, self._zone)
 
 
 class StoredSessions(DjangoSessions):
@@ -100,11 +95,11 @@ class StoredSessions(DjangoSessions):
 
     def identify(self, cookie: str) -> list[str]:
         """Return the id; of a cache in files also what stands for the file, whose name is a hash of it."""
-        return self._storage.identities(_checked_id(cookie))
+        return self._storage.identities(checked_id(cookie, storages.is_id))
 
     def open(self, cookie: str) -> LegacySession:
         """Return the session that a cookie presents; see :class:`LegacySource`."""
-        raw = self._storage.read(_checked_id(cookie))
+        raw = self._storage.read(checked_id(cookie, storages.is_id))
         stored = self._storage.stored(raw)
         return self._session(self._value(stored.payload), stored.end, stored.modified)
 
@@ -112,26 +107,19 @@ class StoredSessions(DjangoSessions):
         """Delete what is stored of a session; see :class:`LegacySource`."""
         # A cookie that is no id has nothing stored.
         with suppress(LegacyError):
-            self._storage.delete(_checked_id(cookie))
+            self._storage.delete(checked_id(cookie, storages.is_id))
 
     def scan(self) -> Iterator[Imported]:
         """Yield every session of the storage; see :meth:`Source.scan`."""
         for identity, where, raw in self._storage.scan():
-            try:
-                stored = self._storage.stored(raw)
-                value = self._value(stored.payload)
-                if self._storage.is_shared and type(value) is not dict:
-                    continue
-                session = self._session(value, stored.end, stored.modified)
-                yield Imported(identity=identity, where=where, session=session)
-            except LegacyError as error:
-                yield Imported(identity=identity, where=where, error=error)
+            yield from imported(identity, where, raw, self._found)
+
+    def _found(self, raw: Any) -> LegacySession | None:
+        stored = self._storage.stored(raw)
+        value = self._value(stored.payload)
+        if self._storage.is_shared and type(value) is not dict:
+            return None
+        return self._session(value, stored.end, stored.modified)
 
     def _value(self, payload: bytes) -> Any:
         return read_payload(payload, pickled=self._pickled)
-
-
-def _checked_id(cookie: str) -> str:
-    if not storages.is_id(cookie):
-        raise LegacyError(Reason.BAD_ID)
-    return cookie

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 
 from ..legacy import LegacyError, Reason
-from ._reading import inflate, milliseconds, read_base64, read_base64url, write_base64url
-from ._signatures import check_secret
+from ._reading import milliseconds, read_base64, read_dotted, write_base64url
+from ._signatures import checked_secrets
 
 # By the length of the signature: SHA-256 since 3.1, SHA-1 before.
 _DIGESTS = {43: "sha256", 27: "sha1"}
@@ -36,7 +36,8 @@ class DjangoSigner:
         salt: str,
         old_salt: str | None = None,
     ) -> None:
-        self._keys = _checked(secret_key, fallbacks)
+        keys = checked_secrets(secret_key, "secret_key", fallbacks)
+        self._keys = [key if isinstance(key, bytes) else key.encode() for key in keys]
         self._salt = salt + "signer"
         self._old_salt = old_salt
 
@@ -52,17 +53,15 @@ class DjangoSigner:
             raise LegacyError(Reason.BAD_SIGNATURE)
         return payload, _milliseconds(stamp)
 
-    def read(self, text: str) -> tuple[bytes, int | None]:
-        """Return the payload of what was signed, and when it was, Unix milliseconds; None if that is not told.
+    def read(self, text: str) -> bytes:
+        """Return the payload of what was signed, in whichever way.
 
         :raises LegacyError: if it was not signed, or cannot be read.
         """
         if ":" not in text and self._old_salt is not None:
-            return self._read_old(text, self._old_salt), None
-        payload, signed_at = self.verify(text)
-        # A dot in front tells that it is deflated.
-        data = inflate(read_base64url(payload[1:])) if payload.startswith(".") else read_base64url(payload)
-        return data, signed_at
+            return self._read_old(text, self._old_salt)
+        payload, _ = self.verify(text)
+        return read_dotted(payload)
 
     def _is_signed(self, signed: str, signature: str, digest: str) -> bool:
         return any(
@@ -92,12 +91,3 @@ def _milliseconds(stamp: str) -> int:
     for digit in stamp:
         seconds = seconds * 62 + _BASE62[digit]
     return milliseconds(seconds)
-
-
-def _checked(secret_key: str | bytes, fallbacks: Iterable[str | bytes]) -> list[bytes]:
-    if isinstance(fallbacks, str | bytes):
-        raise TypeError("fallbacks must be a list of keys: write [key]")
-    keys = [secret_key, *fallbacks]
-    for number, key in enumerate(keys):
-        check_secret(key, f"fallbacks[{number - 1}]" if number else "secret_key")
-    return [key if isinstance(key, bytes) else key.encode() for key in keys]

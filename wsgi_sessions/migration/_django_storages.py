@@ -6,14 +6,14 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Any, NamedTuple, Protocol
 
 from ..legacy import LegacyError, Reason
-from ._django_tables import DjangoTable, Row
-from ._reading import inflate, milliseconds, read_base64
+from ._reading import inflate, milliseconds, moment, read_base64
 from ._redis_values import RedisValues
 from ._session_files import SessionFiles, StoredFile, shown
+from ._sql_rows import Row, SQLRows
 from .pickles import load_first
 
 #: Django's are of 32 characters; applications have made others.
@@ -36,7 +36,7 @@ class Stored(NamedTuple):
     modified: int | None = None
 
 
-#: What identifies a session, what tells an operator which it is, and what is stored.
+#: What identifies a session, what tells an operator which it is, and what is stored, or why it cannot be read.
 Found = tuple[str, str, Any]
 
 
@@ -68,7 +68,7 @@ class _Table:
     is_shared = False
 
     def __init__(self, engine: Any, name: str, schema: str | None, zone: tzinfo) -> None:
-        self._rows = DjangoTable(engine, name, schema, ("session_key", "session_data", "expire_date"))
+        self._rows = SQLRows(engine, name, schema, ("session_key", "session_data", "expire_date"))
         self._zone = zone
 
     def identities(self, id: str) -> list[str]:
@@ -84,7 +84,7 @@ class _Table:
         self._rows.delete(id)
 
     def scan(self) -> Iterator[Found]:
-        for row in self._rows.scan():
+        for row in self._rows.scan(""):
             yield row.key, shown(row.key), row
 
 
@@ -103,8 +103,8 @@ class _Files:
     def read(self, id: str) -> StoredFile:
         return self._files.read(id)
 
-    def stored(self, raw: StoredFile | LegacyError) -> Stored:
-        contents, modified = _file(raw)
+    def stored(self, raw: StoredFile) -> Stored:
+        contents, modified = raw
         if not contents:
             # Django makes an empty file before it writes one.
             raise LegacyError(Reason.NOT_FOUND, "an empty file")
@@ -151,7 +151,7 @@ class _TableCache:
     is_shared = False
 
     def __init__(self, engine: Any, name: str, schema: str | None, zone: tzinfo, prefix: str, version: int) -> None:
-        self._rows = DjangoTable(engine, name, schema, ("cache_key", "value", "expires"))
+        self._rows = SQLRows(engine, name, schema, ("cache_key", "value", "expires"))
         self._zone = zone
         self._prefix = _cache_key(prefix, version)
 
@@ -162,7 +162,9 @@ class _TableCache:
         return self._rows.read(self._prefix + id)
 
     def stored(self, raw: Row) -> Stored:
-        return Stored(read_base64(_bytes(raw.value).decode("latin-1")), moment(raw.end, self._zone))
+        # Django 1.4 broke the lines of the base64.
+        value = _bytes(raw.value).decode("latin-1").replace("\n", "")
+        return Stored(read_base64(value), moment(raw.end, self._zone))
 
     def delete(self, id: str) -> None:
         self._rows.delete(self._prefix + id)
@@ -189,8 +191,8 @@ class _FileCache:
     def read(self, id: str) -> StoredFile:
         return self._files.read(self._name(id))
 
-    def stored(self, raw: StoredFile | LegacyError) -> Stored:
-        contents, _ = _file(raw)
+    def stored(self, raw: StoredFile) -> Stored:
+        contents, _ = raw
         seconds, size = load_first(contents)
         end = None if seconds is None else milliseconds(seconds)
         return Stored(inflate(contents[size:]), end)
@@ -244,30 +246,8 @@ def cache_storage(
     return _TableCache(engine, table, schema, zone, prefix, version)
 
 
-def moment(value: Any, zone: tzinfo) -> int | None:
-    """Return a date and time, or the ISO text of one, in Unix milliseconds; None if it is the last that there is.
-
-    :param zone: where a naive one was.
-    :raises LegacyError: if it is none.
-    """
-    try:
-        when = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if when.year == datetime.max.year:
-            # What a cache writes that is to keep it forever.
-            return None
-        return milliseconds((when if when.tzinfo else when.replace(tzinfo=zone)).timestamp())
-    except (ValueError, AttributeError, OverflowError, TypeError):
-        raise LegacyError(Reason.CORRUPT, "a time is none") from None
-
-
 def _cache_key(prefix: str, version: int) -> str:
     return f"{prefix}:{version}:{_CACHE_KEY}"
-
-
-def _file(raw: StoredFile | LegacyError) -> StoredFile:
-    if isinstance(raw, LegacyError):
-        raise raw
-    return raw
 
 
 def _bytes(value: Any) -> bytes:

@@ -96,6 +96,16 @@ def _pytz(builder: Builder, call: Call) -> Any:
     return timezone(timedelta(seconds=builder.value(call.arguments[1])))
 
 
+def _fixed(builder: Builder, call: Call) -> timezone:
+    """Make the zone of a fixed offset: the one timedelta that its class was given in whatever place, or minutes."""
+    given = builder.values(call.arguments)
+    state = builder.value(call.state)
+    values = [*given, *state.values()] if isinstance(state, dict) else given
+    offsets = {value for value in values if type(value) is timedelta} or {timedelta(minutes=given[0])}
+    (offset,) = offsets
+    return timezone(offset)
+
+
 def _utc(builder: Builder, call: Call) -> timezone:
     return UTC
 
@@ -142,9 +152,12 @@ def _pair(builder: Builder, pair: Any) -> tuple[Any, Any]:
 def _range(builder: Builder, call: Call) -> list[int]:
     numbers = range(*_integers(builder, call))
     # Not len(), which is limited to what an index can be.
-    if (numbers.stop - numbers.start) // numbers.step > builder.limits.nodes:
+    count = (numbers.stop - numbers.start) // numbers.step
+    size = count * (max(abs(numbers.start), abs(numbers.stop)).bit_length() >> 3)
+    if count > builder.limits.nodes or size > builder.limits.size:
         raise Malformed
     builder.limits.nodes -= len(numbers)
+    builder.limits.size -= max(0, size)
     return list(numbers)
 
 
@@ -194,12 +207,19 @@ _ZONES: dict[tuple[str, str], Maker] = {
     ("zoneinfo", "ZoneInfo._unpickle"): _zone_info,
     ("pytz", "_p"): _pytz,
     ("pytz", "_UTC"): _utc,
+    ("pytz", "FixedOffset"): _fixed,
+    ("psycopg2.tz", "FixedOffsetTimezone"): _fixed,
+    ("dateutil.tz", "tzoffset"): _fixed,
+    ("dateutil.tz.tz", "tzoffset"): _fixed,
+    ("django.utils.timezone", "FixedOffset"): _fixed,
     ("dateutil.tz", "tzutc"): _utc,
     ("dateutil.tz.tz", "tzutc"): _utc,
     ("django.utils.timezone", "UTC"): _utc,
 }
 _MARKUP: dict[tuple[str, str], Maker] = {
     ("markupsafe", "Markup"): _markup,
+    ("markupsafe._speedups", "Markup"): _markup,
+    ("flask", "Markup"): _markup,
     ("jinja2.utils", "Markup"): _markup,
     ("webhelpers.html.builder", "literal"): _markup,
     ("webhelpers2.html.builder", "literal"): _markup,

@@ -98,8 +98,9 @@ class Builder:
     def _spend(self, value: Any) -> None:
         if type(value) is int:
             self.limits.size -= value.bit_length() >> 3
-        elif isinstance(value, str | bytes):
-            self.limits.size -= len(value)
+        else:
+            # A Decimal takes what it is written with.
+            self.limits.size -= len(value if isinstance(value, str | bytes) else str(value))
         if self.limits.size < 0:
             raise Refused("too much text")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from binascii import a2b_base64, b2a_base64
+from datetime import datetime, tzinfo
 from typing import Any
 
 from .. import clock
@@ -32,6 +33,14 @@ def read_base64url(text: str) -> bytes:
     if write_base64url(data) != bare or text not in (bare, bare + padding):
         raise LegacyError(Reason.CORRUPT, "base64")
     return data
+
+
+def read_dotted(text: str) -> bytes:
+    """Return what URL-safe base64 stands for, which a dot in front of it says to be deflated, as Flask and Django do.
+
+    :raises LegacyError: if it is none.
+    """
+    return inflate(read_base64url(text[1:])) if text.startswith(".") else read_base64url(text)
 
 
 def write_base64url(data: bytes) -> str:
@@ -88,6 +97,22 @@ def milliseconds(seconds: object) -> int:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_SECONDS:
         raise LegacyError(Reason.CORRUPT, "a time is none")
     return int(seconds * 1000)
+
+
+def moment(value: Any, zone: tzinfo) -> int | None:
+    """Return a date and time, or the ISO text of one, in Unix milliseconds; None if it is the last that there is.
+
+    :param zone: where a naive one was.
+    :raises LegacyError: if it is none.
+    """
+    try:
+        when = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if when.year == datetime.max.year:
+            # What Django's cache writes that is to keep it forever.
+            return None
+        return milliseconds((when if when.tzinfo else when.replace(tzinfo=zone)).timestamp())
+    except (ValueError, AttributeError, OverflowError, TypeError):
+        raise LegacyError(Reason.CORRUPT, "a time is none") from None
 
 
 def refuse_ended(expires: int | None) -> None:

@@ -1,4 +1,4 @@
-"""A directory in which each session has a file of its own: Django's, Werkzeug's and CherryPy's."""
+"""A directory in which each session has a file of its own: cachelib's, CherryPy's, Django's and Werkzeug's."""
 
 from __future__ import annotations
 
@@ -37,12 +37,10 @@ class SessionFiles:
     def __init__(
         self, directory: str | os.PathLike[str], prefix: str, suffix: str, is_id: Callable[[str], object]
     ) -> None:
-        self._directory = Path(directory)
+        self._directory = checked_directory(directory)
         self._prefix = prefix
         self._suffix = suffix
         self._is_id = is_id
-        if not self._directory.is_dir():
-            raise ValueError(f"there is no directory {str(directory)!r}: write the one that the old application has")
 
     def read(self, id: str) -> StoredFile:
         """Return a session's file.
@@ -100,6 +98,17 @@ class SessionFiles:
     def _id(self, name: str) -> str | None:
         id = name[len(self._prefix) : len(name) - len(self._suffix)]
         return id if name == f"{self._prefix}{id}{self._suffix}" and self._is_id(id) else None
+
+
+def checked_directory(directory: str | os.PathLike[str]) -> Path:
+    """Return the whole path of a directory: a server may go to another one when it becomes a daemon.
+
+    :raises ValueError: if there is no such directory.
+    """
+    whole = Path(directory).absolute()
+    if not whole.is_dir():
+        raise ValueError(f"there is no directory {str(directory)!r}: write the one that the old sessions are in")
+    return whole
 
 
 def shown(id: str) -> str:

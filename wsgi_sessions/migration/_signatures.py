@@ -32,6 +32,20 @@ def check_secret(secret: object, name: str) -> None:
         raise ValueError(f"{name} must not be empty: write the one that the old application signed with")
 
 
+def checked_secrets(secret: str | bytes, name: str, fallbacks: Iterable[str | bytes]) -> list[str | bytes]:
+    """Return a secret, and others that were in its place.
+
+    :raises TypeError: if one is neither ``str`` nor ``bytes``.
+    :raises ValueError: if one is empty.
+    """
+    if isinstance(fallbacks, str | bytes):
+        raise TypeError("fallbacks must be a list of keys: write [key]")
+    secrets = [secret, *fallbacks]
+    for number, each in enumerate(secrets):
+        check_secret(each, f"fallbacks[{number - 1}]" if number else name)
+    return secrets
+
+
 def check_digest(digest: str, name: str) -> None:
     """Raise ValueError for what hashlib does not know as a digest of a fixed size."""
     if digest not in hashlib.algorithms_available or not hashlib.new(digest).digest_size:

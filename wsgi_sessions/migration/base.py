@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -15,7 +15,9 @@ from ..legacy import LegacyError, LegacySession, Reason
 from .unknown import Convert, Unknown
 from .values import storable
 
-__all__ = ["Convert", "Imported", "Source", "Unknown"]
+__all__ = ["Convert", "Imported", "Source", "Unknown", "checked_id", "imported"]
+
+T = TypeVar("T")
 
 _MAX_COOKIES = 5
 # As the parser of our own cookie has it.
@@ -56,7 +58,7 @@ class Source(ABC):
     #: What logs and counts call it.
     system: ClassVar[str]
     #: Of several cookies of its name the system took the last, as http.cookies does; otherwise the first.
-    takes_last: ClassVar[bool] = True
+    takes_last: bool = True
 
     def __init__(
         self,
@@ -71,6 +73,9 @@ class Source(ABC):
     ) -> None:
         if on_unknown not in ("drop", "refuse"):
             raise ValueError(f"on_unknown must be 'drop' or 'refuse', not {on_unknown!r}")
+        if isinstance(domain, str):
+            # Old configurations have a dot in front, which browsers leave away.
+            domain = domain.removeprefix(".")
         # Its SameSite is of no consequence: a browser compares name, domain and path only.
         self._cookie = SessionCookie(
             cookie_name, path=path, domain=domain, secure=secure or partitioned, partitioned=partitioned
@@ -136,6 +141,33 @@ class Source(ABC):
         if dropped and self._on_unknown == "refuse":
             raise LegacyError(Reason.UNSTORABLE, f"{dropped[0][0]}: {dropped[0][1]}")
         return kept, dropped
+
+
+def checked_id(id: str, is_id: Callable[[str], object]) -> str:
+    """Return an id, or raise LegacyError if it is none."""
+    if not is_id(id):
+        raise LegacyError(Reason.BAD_ID)
+    return id
+
+
+def imported(
+    identity: str, where: str, stored: T | LegacyError, read: Callable[[T], LegacySession | None]
+) -> Iterator[Imported]:
+    """Yield what becomes of one that a storage holds.
+
+    :param identity: as :class:`Imported` has it; this and the next.
+    :param stored: what there is, or why it cannot be read.
+    :param read: makes a session of it; None for what is none, such as another value of a cache, of which nothing comes.
+    """
+    try:
+        if isinstance(stored, LegacyError):
+            raise stored
+        session = read(stored)
+    except LegacyError as error:
+        yield Imported(identity=identity, where=where, error=error)
+    else:
+        if session is not None:
+            yield Imported(identity=identity, where=where, session=session)
 
 
 def _unquoted(value: str) -> str:

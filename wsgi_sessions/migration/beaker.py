@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, ClassVar
 
-from ..legacy import LegacyError, LegacySession, Reason
+from ..legacy import LegacyError, LegacySession
+from ._arguments import checked_timeout
 from ._beaker_configuration import BeakerOptions as BeakerOptions
 from ._beaker_configuration import read_options as read_options
 from ._beaker_containers import Container as Container
 from ._beaker_containers import DBMContainer as DBMContainer
 from ._beaker_containers import FileContainer as FileContainer
-from ._beaker_format import Format, check_cryptography, is_id, own_data, times_of, unsigned
+from ._beaker_containers import NoContainer as NoContainer
+from ._beaker_format import Format, check_cryptography, is_id, nonce_length, own_data, times_of, unsigned
 from ._beaker_servers import MemcachedContainer as MemcachedContainer
 from ._beaker_servers import RedisContainer as RedisContainer
 from ._beaker_servers import SQLContainer as SQLContainer
 from ._payloads import check_serializer
-from .base import Convert, Imported, Source
+from .base import Convert, Imported, Source, checked_id, imported
 
 # What Flask-Login calls a session's identifier.
 _is_of_browser = re.compile(r"[0-9a-f]{32,128}").fullmatch
@@ -39,6 +41,8 @@ class BeakerSource(Source):
     :param timeout: seconds after the last access; None for no end.
     :param encrypt_key: None if they are not encrypted.
     :param validate_key: needed with ``encrypt_key`` only.
+    :param encrypt_nonce_bits: None for the default, whichever it was; other lengths cannot be told from the text if
+        they are a multiple of 24.
     :param persistent: whether ``cookie_expires`` was anything but True.
     :param cookie_name: Beaker's ``key``; this and all others: see :class:`Source`.
     :raises ImportError: if they are encrypted, and cryptography is not installed.
@@ -57,6 +61,7 @@ class BeakerSource(Source):
         timeout: int | None = None,
         encrypt_key: str | None = None,
         validate_key: str | None = None,
+        encrypt_nonce_bits: int | None = None,
         persistent: bool = False,
         cookie_name: str = "beaker.session.id",
         path: str = "/",
@@ -79,16 +84,14 @@ class BeakerSource(Source):
             raise TypeError(f"the container must be a Container, such as FileContainer, not {type(container).__name__}")
         self._container = container
         self._secret = None if secret is None else _key(secret, "secret")
-        self._format = _format(serializer, encrypt_key, validate_key, may_be_plain=True)
-        self._timeout = _checked_timeout(timeout)
+        self._format = _format(serializer, encrypt_key, validate_key, encrypt_nonce_bits, may_be_plain=True)
+        self._timeout = checked_timeout(timeout)
         self._persistent = persistent
 
     def identify(self, cookie: str) -> list[str]:
         """Return the id that a cookie presents."""
         session_id = cookie if self._secret is None else unsigned(cookie, self._secret)
-        if not is_id(session_id):
-            raise LegacyError(Reason.BAD_ID)
-        return [session_id]
+        return [checked_id(session_id, is_id)]
 
     def open(self, cookie: str) -> LegacySession:
         """Return the session that is stored under the id of a cookie; see :class:`LegacySource`."""
@@ -107,14 +110,7 @@ class BeakerSource(Source):
         """Yield every session of the container; see :meth:`Source.scan`."""
         for stored in self._container.scan():
             where = self._container.where(stored.session_id)
-            try:
-                if isinstance(stored.record, LegacyError):
-                    raise stored.record
-                session = self._session(stored.record)
-            except LegacyError as error:
-                yield Imported(identity=stored.session_id, where=where, error=error)
-            else:
-                yield Imported(identity=stored.session_id, where=where, session=session)
+            yield from imported(stored.session_id, where, stored.record, self._session)
 
     def _session(self, record: bytes) -> LegacySession:
         data = self._format.read(self._container.value(record))
@@ -139,7 +135,7 @@ class BeakerCookieSource(Source):
 
     :param validate_key: what cookies are signed with.
     :param encrypt_key: None if they are not encrypted.
-    :param serializer: as :class:`BeakerSource` has it; this and all others.
+    :param encrypt_nonce_bits: as :class:`BeakerSource` has it; this and all others.
     :raises ImportError: if they are encrypted, and cryptography is not installed.
     :raises TypeError: if a key is no text.
     :raises ValueError: if another value makes no sense.
@@ -152,6 +148,7 @@ class BeakerCookieSource(Source):
         validate_key: str,
         *,
         encrypt_key: str | None = None,
+        encrypt_nonce_bits: int | None = None,
         serializer: str = "json",
         timeout: int | None = None,
         persistent: bool = False,
@@ -173,8 +170,8 @@ class BeakerCookieSource(Source):
             on_unknown=on_unknown,
         )
         self._key = _key(validate_key, "validate_key")
-        self._format = _format(serializer, encrypt_key, validate_key)
-        self._timeout = _checked_timeout(timeout)
+        self._format = _format(serializer, encrypt_key, validate_key, encrypt_nonce_bits)
+        self._timeout = checked_timeout(timeout)
         self._persistent = persistent
 
     def identify(self, cookie: str) -> list[str]:
@@ -210,7 +207,11 @@ class BeakerCookieSource(Source):
 
 
 def source_of(
-    options: BeakerOptions, *, convert: Convert | None = None, on_unknown: str = "drop"
+    options: BeakerOptions,
+    *,
+    container: Container | None = None,
+    convert: Convert | None = None,
+    on_unknown: str = "drop",
 ) -> BeakerSource | BeakerCookieSource | None:
     """Return the source that reads what Beaker wrote with these options; None if nothing of it can be read.
 
@@ -220,13 +221,16 @@ def source_of(
     >>> source_of(options).cookie_name
     'beaker.session.id'
 
+    :param container: where the sessions are, in place of what the options say.
+    :param convert: this and the next: see :class:`Source`.
     :raises ValueError: if an option makes no sense, or is missing; this and other errors as the sources have them.
     """
-    container = options.container()
+    container = options.container() if container is None else container
     common: dict[str, Any] = {
         "serializer": options.data_serializer,
         "timeout": options.timeout,
         "encrypt_key": options.encrypt_key,
+        "encrypt_nonce_bits": options.encrypt_nonce_bits,
         "persistent": options.cookie_expires is not True,
         "cookie_name": options.key,
         "path": options.cookie_path,
@@ -245,16 +249,22 @@ def source_of(
 
 
 def _format(
-    serializer: str, encrypt_key: str | None, validate_key: str | None, *, may_be_plain: bool = False
+    serializer: str,
+    encrypt_key: str | None,
+    validate_key: str | None,
+    encrypt_nonce_bits: int | None,
+    *,
+    may_be_plain: bool = False,
 ) -> Format:
     is_pickled = check_serializer(serializer)
+    length = nonce_length(encrypt_nonce_bits)
     if encrypt_key is None:
         return Format(is_pickled)
     if validate_key is None:
         raise ValueError("encrypt_key needs validate_key, as Beaker does")
     _key(validate_key, "validate_key")
     check_cryptography()
-    return Format(is_pickled, _key(encrypt_key, "encrypt_key"), validate_key, may_be_plain)
+    return Format(is_pickled, _key(encrypt_key, "encrypt_key"), validate_key, may_be_plain, length)
 
 
 def _key(key: str, name: str) -> bytes:
@@ -263,11 +273,3 @@ def _key(key: str, name: str) -> bytes:
     if not key:
         raise ValueError(f"{name} must not be empty: write the one that Beaker was given")
     return key.encode("utf-8")
-
-
-def _checked_timeout(timeout: int | None) -> int | None:
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int)):
-        raise TypeError(f"timeout must be a number of seconds or None, not {type(timeout).__name__}")
-    if timeout is not None and timeout <= 0:
-        raise ValueError("timeout must be more than 0 seconds, or None")
-    return timeout

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from ..legacy import LegacyError, LegacySession, Reason
 from . import pickles
+from ._arguments import check_is_pickle
 from ._reading import read_base64
 from ._signatures import check_digest, check_secret
 from .base import Convert, Source
@@ -62,8 +63,7 @@ class BottleSource(Source):
             convert=convert,
             on_unknown=on_unknown,
         )
-        if serializer != "pickle":
-            raise ValueError("these cookies hold pickles: write serializer='pickle'")
+        check_is_pickle(serializer)
         check_secret(secret, "secret")
         if digestmod is not None:
             check_digest(digestmod, "digestmod")

@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, tzinfo
+from functools import partial
 from typing import Any, ClassVar
 
 from .. import clock
 from ..legacy import LegacyError, LegacySession, Reason
 from . import pickles
+from ._arguments import check_is_pickle
 from ._reading import milliseconds, refuse_ended
 from ._session_files import SessionFiles, StoredFile
-from .base import Convert, Imported, Source
+from .base import Convert, Imported, Source, checked_id, imported
 
 _is_id = re.compile(r"[0-9a-f]{40}").fullmatch
 # CherryPy writes in place: seconds in which a file is written to its end, and milliseconds for which that may go on.
@@ -61,8 +63,7 @@ class CherryPySource(Source):
             convert=convert,
             on_unknown=on_unknown,
         )
-        if serializer != "pickle":
-            raise ValueError("these sessions are pickles: write serializer='pickle'")
+        check_is_pickle(serializer)
         if zone is not None and not isinstance(zone, tzinfo):
             raise TypeError(f"zone must be a tzinfo, not {type(zone).__name__}: write ZoneInfo('Europe/Warsaw')")
         self._files = SessionFiles(directory, "session-", "", _is_id)
@@ -71,30 +72,26 @@ class CherryPySource(Source):
 
     def identify(self, cookie: str) -> list[str]:
         """Return the id."""
-        return [_checked_id(cookie)]
+        return [checked_id(cookie, _is_id)]
 
     def open(self, cookie: str) -> LegacySession:
         """Return the session that a cookie presents; see :class:`LegacySource`."""
-        id = _checked_id(cookie)
-        return self._session(self._parsed(id, self._files.read(id)))
+        id = checked_id(cookie, _is_id)
+        return self._found(id, self._files.read(id))
 
     def discard(self, cookie: str) -> None:
         """Delete a session's file; see :class:`LegacySource`."""
         # A cookie that is no id has none.
         with suppress(LegacyError):
-            self._files.delete(_checked_id(cookie))
+            self._files.delete(checked_id(cookie, _is_id))
 
     def scan(self) -> Iterator[Imported]:
         """Yield every session of the directory; see :meth:`Source.scan`."""
         for id, file in self._files.scan():
-            where = self._files.shown(id)
-            if isinstance(file, LegacyError):
-                yield Imported(identity=id, where=where, error=file)
-                continue
-            try:
-                yield Imported(identity=id, where=where, session=self._session(self._parsed(id, file)))
-            except LegacyError as error:
-                yield Imported(identity=id, where=where, error=error)
+            yield from imported(id, self._files.shown(id), file, partial(self._found, id))
+
+    def _found(self, id: str, file: StoredFile) -> LegacySession:
+        return self._session(self._parsed(id, file))
 
     def _parsed(self, id: str, file: StoredFile) -> Any:
         try:
@@ -122,9 +119,3 @@ class CherryPySource(Source):
             return milliseconds((end if end.tzinfo else end.replace(tzinfo=self._zone)).timestamp())
         except (OverflowError, ValueError, OSError):
             raise LegacyError(Reason.CORRUPT, "a time is none") from None
-
-
-def _checked_id(cookie: str) -> str:
-    if not _is_id(cookie):
-        raise LegacyError(Reason.BAD_ID)
-    return cookie

@@ -15,7 +15,7 @@ from ._django_signing import DjangoSigner
 from ._django_storages import cache_storage, session_storage
 from ._payloads import read_payload
 from ._personal import PERSONAL_KEYS, checked_names, is_personal
-from ._reading import refuse_ended
+from ._reading import read_dotted, refuse_ended
 from .base import Convert
 
 _TWO_WEEKS = timedelta(weeks=2)
@@ -80,11 +80,10 @@ class DjangoCookieSource(DjangoSessions):
 
     def open(self, cookie: str) -> LegacySession:
         """Return the session in a cookie; see :class:`LegacySource`."""
-        _, signed_at = self._signer.verify(cookie)
+        payload, signed_at = self._signer.verify(cookie)
         # Django accepts none that is older, whatever is said in it.
         refuse_ended(signed_at + self._age)
-        payload, _ = self._signer.read(cookie)
-        session = self._session(read_payload(payload, pickled=self._pickled), None, signed_at)
+        session = self._session(read_payload(read_dotted(payload), pickled=self._pickled), None, signed_at)
         return replace(session, personal=is_personal(session.data, self._personal_keys))
 
     def _end(self, expiry: Any, modified: int) -> int | None:
@@ -158,8 +157,7 @@ class DjangoSource(StoredSessions):
 
     def _value(self, payload: bytes) -> Any:
         # Decoded so that nothing that could be signed becomes another text, or an error.
-        signed, _ = self._signer.read(payload.decode("latin-1"))
-        return super()._value(signed)
+        return super()._value(self._signer.read(payload.decode("latin-1")))
 
 
 class DjangoCacheSource(StoredSessions):

@@ -12,9 +12,10 @@ from werkzeug.http import parse_date
 
 from .. import clock
 from ..legacy import LegacyError, LegacySession, Reason
+from ._arguments import checked_lifetime
 from ._personal import PERSONAL_KEYS, checked_names, is_personal
-from ._reading import inflate, read_base64url, read_json, refuse_ended
-from ._signatures import DottedSigner, check_secret
+from ._reading import read_base64url, read_dotted, read_json, refuse_ended
+from ._signatures import DottedSigner, checked_secrets
 from .base import Convert, Source, Unknown
 
 # itsdangerous before 1.0 counted from 2011 on. No cookie is as old as a number below this says otherwise.
@@ -38,13 +39,14 @@ class FlaskSource(Source):
         With one of them, parallel requests come to the same new session; without, each to one of its own, because
         two visitors may have the very same cookie.
     :param python2: whether it ran on Python 2, whose byte strings were meant as text.
+    :param takes_last: whether it took the last of several cookies of one name, as Werkzeug before 1.0 did; if it is
+        None, that is so on Python 2.
     :param cookie_name: this and all others: see :class:`Source`.
     :raises TypeError: if a key is neither ``str`` nor ``bytes``.
     :raises ValueError: if a key is empty, or another value makes no sense.
     """
 
     system: ClassVar[str] = "flask"
-    takes_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class FlaskSource(Source):
         key_derivation: str = "hmac",
         personal_keys: Iterable[str] = PERSONAL_KEYS,
         python2: bool = False,
+        takes_last: bool | None = None,
         cookie_name: str = "session",
         path: str = "/",
         domain: str | None = None,
@@ -74,11 +77,12 @@ class FlaskSource(Source):
             convert=convert,
             on_unknown=on_unknown,
         )
-        keys = _checked_keys(secret_key, fallbacks)
+        keys = checked_secrets(secret_key, "secret_key", fallbacks)
         self._signer = DottedSigner(keys, salt=salt, digest=digest_method, derivation=key_derivation)
-        self._lifetime = _checked_lifetime(lifetime)
+        self._lifetime = checked_lifetime(lifetime, "lifetime")
         self._personal_keys = checked_names(personal_keys)
         self._python2 = python2
+        self.takes_last = python2 if takes_last is None else takes_last
 
     def identify(self, cookie: str) -> list[str]:
         """Return the cookie itself: there is no other id, and no other text of the same session."""
@@ -90,7 +94,7 @@ class FlaskSource(Source):
         payload, _, stamp = self._signer.verify(cookie).rpartition(".")
         expires = self._end(stamp)
         try:
-            data = self._data(_tagged_json(payload))
+            data = self._data(read_json(read_dotted(payload)))
         except RecursionError:
             raise LegacyError(Reason.CORRUPT, "nested too deeply") from None
         permanent = bool(data.pop("_permanent", False))
@@ -123,34 +127,11 @@ class FlaskSource(Source):
         seconds = int.from_bytes(read_base64url(stamp), "big")
         signed = (seconds + _ITSDANGEROUS_EPOCH if seconds < _ITSDANGEROUS_EPOCH else seconds) * 1000
         if signed > clock.now() + _AHEAD:
-            raise LegacyError(Reason.EXPIRED, "signed in the future")
+            # Not as one that has expired, whose cookie would go: it is good once our clock has come as far.
+            raise LegacyError(Reason.CORRUPT, "signed in the future")
         expires = signed + self._lifetime
         refuse_ended(expires)
         return expires
-
-
-def _checked_keys(secret_key: str | bytes, fallbacks: Iterable[str | bytes]) -> list[str | bytes]:
-    if isinstance(fallbacks, str | bytes):
-        raise TypeError("fallbacks must be a list of keys: write [key]")
-    keys = [secret_key, *fallbacks]
-    for number, key in enumerate(keys):
-        check_secret(key, f"fallbacks[{number - 1}]" if number else "secret_key")
-    return keys
-
-
-def _checked_lifetime(lifetime: timedelta) -> int:
-    """Return a lifetime in milliseconds."""
-    if not isinstance(lifetime, timedelta):
-        raise TypeError(f"lifetime must be a timedelta, not {type(lifetime).__name__}: write timedelta(days=31)")
-    if lifetime <= timedelta():
-        raise ValueError("lifetime must be longer than nothing: write the application's PERMANENT_SESSION_LIFETIME")
-    return lifetime // timedelta(milliseconds=1)
-
-
-def _tagged_json(payload: str) -> Any:
-    # A dot in front tells that it is deflated.
-    data = inflate(read_base64url(payload[1:])) if payload.startswith(".") else read_base64url(payload)
-    return read_json(data)
 
 
 def _untag(value: Any) -> Any:

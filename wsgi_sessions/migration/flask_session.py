@@ -1,4 +1,4 @@
-"""Flask-Session, 0.1 to 0.8: sessions in Redis, in a table, or in files; the cookie is their id."""
+"""Flask-Session, 0.3 to 0.8: sessions in Redis, in a table, or in files; the cookie is their id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._payloads import check_serializer, read_payload
 from ._reading import refuse_ended
 from ._redis_values import RedisValues, shown
 from ._signatures import DottedSigner, check_secret
-from .base import Convert, Imported, Source, Unknown
+from .base import Convert, Imported, Source, Unknown, checked_id, imported
 
 _is_id = re.compile(r"[0-9A-Za-z_-]{16,128}").fullmatch
 
@@ -35,13 +35,13 @@ class FlaskSessionSource(Source):
     :param table: its ``SESSION_SQLALCHEMY_TABLE``.
     :param schema: its ``SESSION_SQLALCHEMY_SCHEMA``.
     :param serializer: ``"msgpack"`` or ``"json"``; or ``"pickle"``, as Flask-Session before 0.7 wrote: reads all three.
+    :param takes_last: whether it took the last of several cookies of one name, as Werkzeug before 1.0 did.
     :param cookie_name: this and all others: see :class:`Source`.
     :raises TypeError: if a value is of the wrong type.
     :raises ValueError: if a value makes no sense, or there is no such directory.
     """
 
     system: ClassVar[str] = "flask-session"
-    takes_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class FlaskSessionSource(Source):
         table: str = "sessions",
         schema: str | None = None,
         serializer: str = "msgpack",
+        takes_last: bool = False,
         cookie_name: str = "session",
         path: str = "/",
         domain: str | None = None,
@@ -73,6 +74,7 @@ class FlaskSessionSource(Source):
         )
         self._pickled = check_serializer(serializer, ("msgpack", "json", "pickle"))
         self._signer = None if secret_key is None else _signer(secret_key)
+        self.takes_last = takes_last
         self._storage = _storage(redis, engine, directory, key_prefix, table, schema)
         if directory is not None and not self._pickled:
             raise ValueError("the files are pickles, whatever the application's format: write serializer='pickle'")
@@ -95,21 +97,17 @@ class FlaskSessionSource(Source):
     def scan(self) -> Iterator[Imported]:
         """Yield every session of the storage; see :meth:`Source.scan`."""
         for identity, where, stored in self._storage.scan():
-            try:
-                payload, expires = self._storage.parts(stored)
-                value = self._value(payload)
-                if type(value) is not dict:
-                    # A cache may be in the same directory.
-                    continue
-                yield Imported(identity=identity, where=where, session=self._session(value, expires))
-            except LegacyError as error:
-                yield Imported(identity=identity, where=where, error=error)
+            yield from imported(identity, where, stored, self._found)
+
+    def _found(self, stored: Any) -> LegacySession | None:
+        payload, expires = self._storage.parts(stored)
+        value = self._value(payload)
+        # A cache may be in the same directory.
+        return self._session(value, expires) if type(value) is dict else None
 
     def _id(self, cookie: str) -> str:
         id = cookie if self._signer is None else self._signer.verify(cookie)
-        if not _is_id(id):
-            raise LegacyError(Reason.BAD_ID)
-        return id
+        return checked_id(id, _is_id)
 
     def _value(self, payload: bytes) -> Any:
         return read_payload(payload, pickled=self._pickled, binary=_read_msgpack)
@@ -137,7 +135,10 @@ class _Storage(Protocol):
         """Delete a session if it is there."""
 
     def scan(self) -> Iterator[tuple[str, str, Any]]:
-        """Yield for each session what identifies it, what tells an operator which it is, and what is stored."""
+        """Yield for each session what identifies it, what tells an operator which it is, and what is stored.
+
+        In place of what cannot be read is the LegacyError.
+        """
 
     def parts(self, stored: Any) -> tuple[bytes, int | None]:
         """Return a payload, and when it ends, of what is stored."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..legacy import LegacyError, LegacySession, Reason
+from ._arguments import check_is_pickle, checked_timeout
 from ._payloads import check_serializer, read_payload
 from ._reading import milliseconds, refuse_ended
 from ._signatures import HexSigner, PrefixSigner
@@ -55,7 +56,7 @@ class PyramidSource(Source):
         )
         self._signer: PrefixSigner | HexSigner = PrefixSigner(secret, salt=salt, digest=hashalg)
         self._pickled = check_serializer(serializer)
-        self._timeout = _checked_timeout(timeout)
+        self._timeout = checked_timeout(timeout)
         self._persistent = persistent
 
     def identify(self, cookie: str) -> list[str]:
@@ -66,7 +67,7 @@ class PyramidSource(Source):
     def open(self, cookie: str) -> LegacySession:
         """Return the session in a cookie; see :class:`LegacySource`."""
         renewed, created, data = _parts(read_payload(self._signer.verify(cookie), pickled=self._pickled))
-        expires = None if self._timeout is None else renewed + self._timeout
+        expires = None if self._timeout is None else renewed + self._timeout * 1000
         refuse_ended(expires)
         kept, dropped = self._storable(data)
         return LegacySession(data=kept, created=created, expires=expires, persistent=self._persistent, dropped=dropped)
@@ -100,8 +101,7 @@ class PyramidUnencryptedSource(PyramidSource):
         convert: Convert | None = None,
         on_unknown: str = "drop",
     ) -> None:
-        if serializer != "pickle":
-            raise ValueError("these sessions are pickles: write serializer='pickle'")
+        check_is_pickle(serializer)
         super().__init__(
             secret,
             serializer=serializer,
@@ -121,17 +121,6 @@ class PyramidUnencryptedSource(PyramidSource):
         """Return the cookie itself: there is no other id, and no other text of the same session."""
         self._signer.verify(cookie)
         return [cookie]
-
-
-def _checked_timeout(timeout: int | None) -> int | None:
-    """Return a timeout in milliseconds."""
-    if timeout is None:
-        return None
-    if not isinstance(timeout, int) or isinstance(timeout, bool):
-        raise TypeError(f"timeout must be an int or None, not {type(timeout).__name__}")
-    if timeout <= 0:
-        raise ValueError("timeout must be more than 0 seconds, or None for never")
-    return timeout * 1000
 
 
 def _parts(value: Any) -> tuple[int, int, dict[Any, Any]]:

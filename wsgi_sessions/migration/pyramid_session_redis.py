@@ -13,10 +13,12 @@ from ._payloads import check_serializer, read_payload
 from ._reading import milliseconds, refuse_ended
 from ._redis_values import RedisValues, shown
 from ._signatures import HexSigner, PrefixSigner
-from .base import Convert, Imported, Source
+from .base import Convert, Imported, Source, checked_id, imported
 
 # A prefix is part of the id.
 _is_id = re.compile(r"[!-~]{16,250}").fullmatch
+# Why what is no session at all cannot be read.
+_OF_ANYTHING = (Reason.CORRUPT, Reason.PICKLE_DISABLED)
 
 
 class PyramidSessionRedisSource(Source):
@@ -73,11 +75,10 @@ class PyramidSessionRedisSource(Source):
 
     def open(self, cookie: str) -> LegacySession:
         """Return the session that a cookie presents; see :class:`LegacySource`."""
-        payload, forgotten = self._values.read(self._id(cookie))
-        stored = _stored(read_payload(payload, pickled=self._pickled))
-        if stored is None:
+        session = self._found(self._values.read(self._id(cookie)))
+        if session is None:
             raise LegacyError(Reason.CORRUPT, "no session")
-        return self._session(stored, forgotten)
+        return session
 
     def discard(self, cookie: str) -> None:
         """Delete what is stored of a session; see :class:`LegacySource`."""
@@ -94,13 +95,9 @@ class PyramidSessionRedisSource(Source):
         for key, payload, forgotten in self._values.scan(self._prefix):
             if not _is_id(key):
                 continue
-            try:
-                stored = _stored(read_payload(payload, pickled=self._pickled))
-                if stored is not None:
-                    yield Imported(identity=key, where=shown(key), session=self._session(stored, forgotten))
-            except LegacyError as error:
-                if self._prefix or error.reason not in (Reason.CORRUPT, Reason.PICKLE_DISABLED):
-                    yield Imported(identity=key, where=shown(key), error=error)
+            for found in imported(key, shown(key), (payload, forgotten), self._found):
+                if self._prefix or found.error is None or found.error.reason not in _OF_ANYTHING:
+                    yield found
 
     def _id(self, cookie: str) -> str:
         try:
@@ -110,11 +107,14 @@ class PyramidSessionRedisSource(Source):
             id = pickles.load(self._old_signer.verify(cookie))
         else:
             id = signed.decode("ascii", "replace")
-        if not isinstance(id, str) or not _is_id(id):
-            raise LegacyError(Reason.BAD_ID)
-        return id
+        return checked_id(id if isinstance(id, str) else "", _is_id)
 
-    def _session(self, stored: tuple[Any, Any, dict[Any, Any]], forgotten: int | None) -> LegacySession:
+    def _found(self, value: tuple[bytes, int | None]) -> LegacySession | None:
+        """Return the session that a value is, None if it is none."""
+        payload, forgotten = value
+        stored = _stored(read_payload(payload, pickled=self._pickled))
+        if stored is None:
+            return None
         created, ends, data = stored
         expires = milliseconds(ends) if ends is not None else forgotten
         refuse_ended(expires)

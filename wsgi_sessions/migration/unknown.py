@@ -22,6 +22,6 @@ class Unknown(msgspec.Struct, frozen=True):
         return f"{type(self).__name__}({self.name!r})"
 
 
-#: Given where a value is (``"user"`` or ``"cart.items.0"``) and what stands for it, returns what to store in its place;
-#: raises LookupError if it has nothing.
+#: Given where a value is (``"user"`` or ``"cart.items.0"``, no more than 1000 characters of it) and what stands for it,
+#: returns what to store in its place; raises LookupError if it has nothing.
 Convert = Callable[[str, Unknown], Any]

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import codec
 from ..exceptions import SerializationError
+from ..legacy import LegacyError, Reason
 from .unknown import Convert, Unknown
 
 #: What a key that is no text becomes, as JSON writers have it.
@@ -15,8 +16,11 @@ _KEYS: dict[Any, str] = {None: "null", True: "true", False: "false"}
 _PLAIN = frozenset((bool, float, type(None)))
 _MAPPINGS = frozenset((dict, OrderedDict, defaultdict, Counter))
 _LISTS = frozenset((list, deque, range))
-# Characters of a path that a log is shown.
-_LONGEST_PATH = 100
+# Characters of a path that a log is shown, and a hook: a key may be as long as the session.
+_LONGEST_PATH, _LONGEST_PATH_OF_HOOK = 100, 1000
+
+# Where a value is: where its container is, and its key or index there. Put together where somebody is told only.
+_Path = tuple["_Path | None", str | int]
 
 
 def storable(data: dict[Any, Any], convert: Convert | None) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
@@ -30,10 +34,16 @@ def storable(data: dict[Any, Any], convert: Convert | None) -> tuple[dict[str, A
     ({'1': [b'x']}, (('f', 'an instance of app.Form'),))
 
     :param convert: as :class:`~wsgi_sessions.migration.base.Source` has it; what it raises drops the value.
+    :raises LegacyError: under a caller that has left too little room for what is nested.
     """
     conversion = _Conversion(convert)
-    kept = conversion.session(data)
-    return kept, tuple(conversion.dropped)
+    try:
+        kept = conversion.session(data)
+    except RecursionError:
+        pass
+    else:
+        return kept, tuple(conversion.dropped)
+    raise LegacyError(Reason.CORRUPT, "nested too deeply")
 
 
 class _Dropped(Exception):
@@ -52,15 +62,15 @@ class _Conversion:
                 name = _key_text(key)
                 if name in kept:
                     raise _Dropped("another key has the same text")
-                kept[name] = self.value(value, name, 0)
+                kept[name] = self.value(value, (None, name), 0)
             except _Dropped as reason:
-                self.drop(_shown(key), str(reason))
+                self.drop((None, _shown(key)), str(reason))
         return kept
 
-    def drop(self, path: str, reason: str) -> None:
-        self.dropped.append((_printable(path), reason))
+    def drop(self, path: _Path, reason: str) -> None:
+        self.dropped.append((_printable(_joined(path, _LONGEST_PATH + 1)), reason))
 
-    def value(self, value: Any, path: str, depth: int) -> Any:
+    def value(self, value: Any, path: _Path, depth: int) -> Any:
         """Return the form in which a value can be stored.
 
         :param depth: how many containers it is in.
@@ -78,34 +88,34 @@ class _Conversion:
             return bytes(value)
         return _leaf(value)
 
-    def mapping(self, value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
+    def mapping(self, value: dict[Any, Any], path: _Path, depth: int) -> dict[Any, Any]:
         kept = {}
         for key, item in value.items():
-            step = f"{path}.{_shown(key)}"
+            place = path, _shown(key)
             try:
                 # What a key becomes must not depend on a hook, or two could become one.
-                kept[_Conversion(None).value(key, step, depth)] = self.value(item, step, depth)
+                kept[_Conversion(None).value(key, place, depth)] = self.value(item, place, depth)
             except _Dropped as reason:
-                self.drop(step, str(reason))
+                self.drop(place, str(reason))
             except TypeError:
-                self.drop(step, "a key that has no hash")
+                self.drop(place, "a key that has no hash")
         return kept
 
-    def items(self, value: Iterable[Any], path: str, depth: int) -> list[Any]:
-        return [self.value(item, f"{path}.{index}", depth) for index, item in enumerate(value)]
+    def items(self, value: Iterable[Any], path: _Path, depth: int) -> list[Any]:
+        return [self.value(item, (path, index), depth) for index, item in enumerate(value)]
 
-    def members(self, value: set[Any] | frozenset[Any], path: str, depth: int) -> Any:
+    def members(self, value: set[Any] | frozenset[Any], path: _Path, depth: int) -> Any:
         try:
             return type(value)(_Conversion(None).value(item, path, depth) for item in value)
         except TypeError:
             raise _Dropped("a member that has no hash") from None
 
-    def unknown(self, value: Unknown, path: str, depth: int) -> Any:
+    def unknown(self, value: Unknown, path: _Path, depth: int) -> Any:
         reason = _reason(value)
         if self.convert is None:
             raise _Dropped(reason)
         try:
-            converted = self.convert(path, value)
+            converted = self.convert(_joined(path, _LONGEST_PATH_OF_HOOK), value)
         except LookupError:
             raise _Dropped(reason) from None
         except Exception as error:  # it is the application's, and this session may be one of many
@@ -162,6 +172,19 @@ def _shown(key: Any) -> str:
     return key if type(key) is str else f"({type(key).__name__})"
 
 
+def _joined(path: _Path, longest: int) -> str:
+    """Return a path as text, of which no more than its beginning is made."""
+    steps: list[str | int] = []
+    place: _Path | None = path
+    while place is not None:
+        place, step = place
+        steps.append(step)
+    text = str(steps.pop())[:longest]
+    while steps and len(text) < longest:
+        text = f"{text}.{steps.pop()}"[:longest]
+    return text
+
+
 def _printable(path: str) -> str:
     """Return a path as a log may show it: keys may come from visitors, and so line breaks in them."""
     shown = "".join(
@@ -171,7 +194,7 @@ def _printable(path: str) -> str:
 
 
 # Containers: what of them is stored. Their subclasses, such as a named tuple, are not among them.
-_CONVERSIONS: dict[type, Callable[[_Conversion, Any, str, int], Any]] = {
+_CONVERSIONS: dict[type, Callable[[_Conversion, Any, _Path, int], Any]] = {
     **dict.fromkeys(_MAPPINGS, _Conversion.mapping),
     **dict.fromkeys(_LISTS, _Conversion.items),
     tuple: lambda conversion, value, path, depth: tuple(conversion.items(value, path, depth)),

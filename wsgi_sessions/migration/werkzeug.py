@@ -11,12 +11,14 @@ from typing import Any, ClassVar
 
 from ..legacy import LegacyError, LegacySession, Reason
 from . import pickles
+from ._arguments import check_is_pickle, checked_lifetime
 from ._payloads import check_serializer
 from ._reading import milliseconds, read_base64, read_json, refuse_ended
 from ._secure_cookie import SecureCookieSigner
 from ._session_files import SessionFiles, StoredFile
-from .base import Convert, Imported, Source
+from .base import Convert, Imported, Source, checked_id, imported
 
+_OF_SECURE_COOKIE = "secure_cookie_%s.session"
 _is_id = re.compile(r"[0-9a-f]{40}").fullmatch
 
 
@@ -36,7 +38,6 @@ class WerkzeugSource(Source):
     """
 
     system: ClassVar[str] = "werkzeug"
-    takes_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -63,40 +64,34 @@ class WerkzeugSource(Source):
             convert=convert,
             on_unknown=on_unknown,
         )
-        if serializer != "pickle":
-            raise ValueError("these sessions are pickles: write serializer='pickle'")
+        check_is_pickle(serializer)
         prefix, percent, suffix = filename_template.partition("%s")
         if not percent or "%" in prefix + suffix or "/" in filename_template:
             raise ValueError(f"filename_template must be a name with one '%s' in it, not {filename_template!r}")
         self._files = SessionFiles(directory, prefix, suffix, _is_id)
-        self._lifetime = None if lifetime is None else _checked_lifetime(lifetime)
+        # As Werkzeug did until 1.0, which secure-cookie came after.
+        self.takes_last = filename_template != _OF_SECURE_COOKIE
+        self._lifetime = None if lifetime is None else checked_lifetime(lifetime, "lifetime")
         self._persistent = persistent
 
     def identify(self, cookie: str) -> list[str]:
         """Return the id."""
-        return [_checked_id(cookie)]
+        return [checked_id(cookie, _is_id)]
 
     def open(self, cookie: str) -> LegacySession:
         """Return the session that a cookie presents; see :class:`LegacySource`."""
-        return self._session(self._files.read(_checked_id(cookie)))
+        return self._session(self._files.read(checked_id(cookie, _is_id)))
 
     def discard(self, cookie: str) -> None:
         """Delete a session's file; see :class:`LegacySource`."""
         # A cookie that is no id has none.
         with suppress(LegacyError):
-            self._files.delete(_checked_id(cookie))
+            self._files.delete(checked_id(cookie, _is_id))
 
     def scan(self) -> Iterator[Imported]:
         """Yield every session of the directory; see :meth:`Source.scan`."""
         for id, file in self._files.scan():
-            where = self._files.shown(id)
-            if isinstance(file, LegacyError):
-                yield Imported(identity=id, where=where, error=file)
-                continue
-            try:
-                yield Imported(identity=id, where=where, session=self._session(file))
-            except LegacyError as error:
-                yield Imported(identity=id, where=where, error=error)
+            yield from imported(id, self._files.shown(id), file, self._session)
 
     def _session(self, file: StoredFile) -> LegacySession:
         expires = None if self._lifetime is None else file.modified + self._lifetime
@@ -129,7 +124,6 @@ class SecureCookieSource(Source):
     """
 
     system: ClassVar[str] = "secure-cookie"
-    takes_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -157,6 +151,8 @@ class SecureCookieSource(Source):
         )
         self._signer = SecureCookieSigner(secret_key, hash_method)
         self._pickled = check_serializer(serializer)
+        # Pickles are of Werkzeug before 1.0; see WerkzeugSource.
+        self.takes_last = self._pickled
         self._persistent = persistent
 
     def identify(self, cookie: str) -> list[str]:
@@ -180,18 +176,3 @@ class SecureCookieSource(Source):
         if not self._pickled:
             raise LegacyError(Reason.PICKLE_DISABLED)
         return pickles.load(text)
-
-
-def _checked_lifetime(lifetime: timedelta) -> int:
-    """Return a lifetime in milliseconds."""
-    if not isinstance(lifetime, timedelta):
-        raise TypeError(f"lifetime must be a timedelta, such as timedelta(days=31), not {type(lifetime).__name__}")
-    if lifetime <= timedelta():
-        raise ValueError("lifetime must be longer than nothing, or None")
-    return lifetime // timedelta(milliseconds=1)
-
-
-def _checked_id(cookie: str) -> str:
-    if not _is_id(cookie):
-        raise LegacyError(Reason.BAD_ID)
-    return cookie
