@@ -128,6 +128,9 @@ class Takeover:
         """Return the removals of what is presented beside a session of ours: set by an old process, since."""
         removals: dict[tuple[str, str], None] = {}
         for source in self._sources:
+            # Most requests have none.
+            if not source.cookies(cookie_header):
+                continue
             own = self._removals(settings, source)
             if own and any(True for _ in self._arrivals_of(settings, source, cookie_header)):
                 removals.update(dict.fromkeys(own))
@@ -167,9 +170,17 @@ class Takeover:
 
     def _delete_salts(self, settings: Settings) -> None:
         """Delete those that have ended: with one in hand, and the old storage, a token can be made."""
-        while self._salts and clock.now() - self._salts[0][0] > JOINING:
-            with suppress(IndexError, StoreError):
-                settings.store.delete(self._salts.popleft()[1])
+        while self._salts:
+            try:
+                # Taken out before it is looked at: another thread may take the next one meanwhile.
+                stored, id = self._salts.popleft()
+            except IndexError:
+                return
+            if clock.now() - stored <= JOINING:
+                self._salts.appendleft((stored, id))
+                return
+            with suppress(StoreError):
+                settings.store.delete(id)
 
     def _refuse(self, source: LegacySource, error: LegacyError) -> None:
         self._count(source, error.reason)
