@@ -518,24 +518,29 @@ MALFORMED = {
     "pairs that are none", "a uuid without a state", "an integer with many digits", "an integer of many bytes",
 }  # fmt: skip
 
-#: As much as is read: all of it goes into a session, and is too large only there.
+#: A tenth of what is read at most, which takes a tenth of the memory: all of it goes into a session.
 LARGE: dict[str, bytes] = {
-    "a range": b"}" + short("k") + pickle_of_call("builtins", "range", b"J\x00\x80\x01\x00\x85")[2:-1] + b"s.",
-    "empty sets": b"}" + short("k") + b"(" + b"\x8f" * 99_000 + b"ls.",
-    "one dict": b"}" + short("k") + b"((" + short("a") + b"K\x01dq\x00" + b"h\x00" * 33_000 + b"ls.",
-    "one timedelta": b"}" + short("k") + b"(cdatetime\ntimedelta\n)Rq\x00" + b"h\x00" * 90_000 + b"ls.",
-    "a text that becomes six times as long": b"}" + short("k") + b"(" + BIG.replace(b"a", b"\x01")
+    "a range": b"}" + short("k") + pickle_of_call("builtins", "range", b"M\x10\x27\x85")[2:-1] + b"s.",
+    "empty sets": b"}" + short("k") + b"(" + b"\x8f" * 9_900 + b"ls.",
+    "one dict": b"}" + short("k") + b"((" + short("a") + b"K\x01dq\x00" + b"h\x00" * 3_300 + b"ls.",
+    "one timedelta": b"}" + short("k") + b"(cdatetime\ntimedelta\n)Rq\x00" + b"h\x00" * 9_000 + b"ls.",
+    "a text that becomes six times as long": b"}" + short("k") + b"(X" + struct.pack("<I", 50_000) + b"\x01" * 50_000
     + b"q\x00" + b"h\x00" * 7 + b"ls.",
-    "a long key of a long list": pickle.dumps({"k" * 800_000: [1] * 95_000}),
-    "a long key of what is dropped": b"}X" + struct.pack("<I", 500_000) + b"k" * 500_000
+    "keys that are dropped": b"}(" + b"".join(b"\x8c\x05%05dcA\nA\n" % key for key in range(4_900)) + b"u.",
+}  # fmt: skip
+
+
+#: As much as is read at most.
+LONG_KEYS: dict[str, bytes] = {
+    "of a long list": pickle.dumps({"k" * 800_000: [1] * 95_000}),
+    "of what is dropped": b"}X" + struct.pack("<I", 500_000) + b"k" * 500_000
     + b"(capp\nA\n)Rq\x00" + (b"(" + short("u") + b"h\x00d") * 30_000 + b"ls.",
-    "keys that are dropped": b"}(" + b"".join(b"\x8c\x05%05dcA\nA\n" % key for key in range(49_000)) + b"u.",
 }  # fmt: skip
 
 
 class TestMemory:
     @pytest.mark.parametrize(
-        "kind", sorted({*HARMLESS, *MALFORMED, *LARGE, *(kind for kind in HOSTILE if "again" in kind)})
+        "kind", ["a range of large numbers", "ranges, again and again", "a decimal, again and again", *sorted(LARGE)]
     )
     def test_it_takes_little_on_the_whole_way_into_a_session(self, kind: str) -> None:
         """Of 1 KiB came 100,000 numbers of 500 bytes each."""
@@ -550,12 +555,12 @@ class TestMemory:
         finally:
             _, most = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-        assert most < MOST_MEMORY
+        assert most < (MOST_MEMORY // 10 if kind in LARGE else MOST_MEMORY)
 
-    @pytest.mark.parametrize("kind", sorted(kind for kind in LARGE if "long key" in kind))
+    @pytest.mark.parametrize("kind", sorted(LONG_KEYS))
     def test_a_long_key_is_not_copied_for_each_of_its_items(self, kind: str) -> None:
         began = time.process_time()
-        encoded(storable(load(LARGE[kind]), None)[0])
+        encoded(storable(load(LONG_KEYS[kind]), None)[0])
         assert time.process_time() - began < LONGEST / 2
 
 
