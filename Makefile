@@ -27,6 +27,9 @@ EXTRAS_bench := benchmark,encrypted,cli,$(EXTRAS_stores)
 # Branches, of the package alone, subprocesses included.
 COVERAGE_AT_LEAST := 98
 
+# Beside those of faults nothing runs, for they measure how long a request takes.
+IN_PARALLEL := --numprocesses 2 --dist worksteal
+
 # An older pip would take another way to install what has no pyproject.toml.
 export PIP_USE_PEP517 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -42,13 +45,15 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage run -m pytest -q $(IN_PARALLEL) --ignore tests/faults
+	$(BIN)/coverage run -m pytest -q tests/faults
 	$(BIN)/coverage combine --quiet
 	@rm -f .coverage.*  # what a process was writing when a test killed it
 	@$(BIN)/coverage report --fail-under=$(COVERAGE_AT_LEAST)
 
 test-lowest: $(LOWEST)/.installed-test
-	$(LOWEST)/bin/python -m pytest -q
+	$(LOWEST)/bin/python -m pytest -q $(IN_PARALLEL) --ignore tests/faults
+	$(LOWEST)/bin/python -m pytest -q tests/faults
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python -m benchmarks

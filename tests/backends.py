@@ -23,7 +23,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from wsgi_sessions import CachelibStore, CachingStore, FileStore, MemoryStore, SessionStore, SQLiteStore, store_from_url
-from wsgi_sessions.stores._sql_engine import schema_engine
+from wsgi_sessions.stores._sql_engine import parse_url, schema_engine
 from wsgi_sessions.stores.migrating import MigratingStore
 from wsgi_sessions.stores.redis import RedisStore
 from wsgi_sessions.stores.sql import SQLStore
@@ -110,8 +110,11 @@ def new_table(url: str) -> Iterator[str]:
 def table(kind: str) -> Iterator[Open]:
     """A table on a database server."""
     url = services.url_of(kind)
-    with new_table(url) as name:
-        yield lambda: SQLStore(url, table=name)
+    name = _idle_tables[kind].pop() if _idle_tables[kind] else services.until_the_end(new_table(url))
+    yield lambda: SQLStore(url, table=name)
+    with schema_engine(parse_url(url)).begin() as connection:
+        connection.execute(text(f"DELETE FROM {name}"))
+    _idle_tables[kind].append(name)
 
 
 @contextmanager
@@ -210,7 +213,9 @@ PLACES: dict[str, Place] = {
     "postgresql-to-redis": partial(migrating, partial(table, "postgresql"), partial(prefix, "redis")),
 }
 
-# What can be emptied is used again, which takes less than to make it: stores by kind, each at a place of its own.
+# What can be emptied is used again, which takes less than to make it: tables of a server, and stores by kind, each at a
+# place of its own.
+_idle_tables: dict[str, list[str]] = defaultdict(list)
 _idle: dict[str, list[SessionStore]] = defaultdict(list)
 _USED_ONCE = ("memory", "simple-cache", "file-system-cache", "redis-cache", "memcached")
 

@@ -175,12 +175,12 @@ EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize(("value", "encoded"), EXAMPLES, ids=[repr(value)[:40] for value, _ in EXAMPLES])
+@pytest.mark.parametrize(("value", "encoded"), EXAMPLES, ids=[repr(encoded)[:40] for _, encoded in EXAMPLES])
 def test_encoding_has_this_form(value, encoded):
     assert codec.encode(value) == encoded
 
 
-@pytest.mark.parametrize(("value", "encoded"), EXAMPLES, ids=[repr(value)[:40] for value, _ in EXAMPLES])
+@pytest.mark.parametrize(("value", "encoded"), EXAMPLES, ids=[repr(encoded)[:40] for _, encoded in EXAMPLES])
 def test_decoding_gives_back_value_and_type(value, encoded):
     assert same(codec.decode(encoded), value)
 

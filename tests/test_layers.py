@@ -66,7 +66,7 @@ EXTRAS = {
 #: Imported inside of a function, when a value of theirs turns up.
 LAZY = {
     "codec": {"markupsafe"},
-    "stores/_sql_engine": {"psycopg"},
+    "stores/_sql_engine": {"psycopg", "pymysql"},
     **{f"migration/{name}": {"markupsafe"} for name in ("flask", "_pickle_classes")},
     "migration/_redis_values": {"redis"},
     "integrations/_beaker_stores": {"redis"},
@@ -77,6 +77,7 @@ READS_TIME = {"clock", "testing/clock", "testing/parallel"}
 LONGEST = 300
 
 
+@cache
 def paths() -> dict[str, Path]:
     """Return every module by its path in the package without the ending; a folder's own is named after it."""
     found = {}

@@ -715,7 +715,9 @@ def test_always_save_counts_requests_that_do_not_use_the_session(replaced: Repla
     assert "Max-Age=3600" in response.set_cookies[0]
 
 
-@pytest.mark.parametrize("cookie", ["", f"id={SessionToken.generate().value}", "id=nonsense"])
+@pytest.mark.parametrize(
+    "cookie", ["", pytest.param(f"id={SessionToken.generate().value}", id="a token"), "id=nonsense"]
+)
 def test_always_save_makes_no_session_out_of_nothing(cookie: str) -> None:
     """Trap 7."""
     site = Site(always_save=True)
@@ -1357,9 +1359,9 @@ def test_a_validly_signed_id_that_nobody_issued_is_never_adopted() -> None:
         "id=" + "A" * 5000,
         "id=\x00",
         "id=\xff",
-        f"id={SessionToken.generate().id}",
-        f'id="{SessionToken.generate().value}"',
-        f"other={SessionToken.generate().value}",
+        pytest.param(f"id={SessionToken.generate().id}", id="only an id"),
+        pytest.param(f'id="{SessionToken.generate().value}"', id="in quotes"),
+        pytest.param(f"other={SessionToken.generate().value}", id="of another name"),
     ],
 )
 def test_what_is_no_token_reaches_no_store_and_removes_no_cookie(cookie: str, site: Site) -> None:
@@ -2338,7 +2340,7 @@ def test_a_new_token_made_outside_of_a_request_is_known_there(site: Site, visito
     assert visitor.read()["user"] == 1
 
 
-@pytest.mark.parametrize("id", ["", "nobody", SessionToken.generate().id])
+@pytest.mark.parametrize("id", ["", "nobody", pytest.param(SessionToken.generate().id, id="an id")])
 def test_a_session_that_is_not_there_cannot_be_opened(id: str, site: Site) -> None:
     with pytest.raises(RecordNotFound, match="no live session"):
         with open_session(site.store, id):

@@ -670,7 +670,7 @@ class TestIds:
             assert reason_of(lambda: call(cookie)) == Reason.BAD_ID  # noqa: B023
         source.discard(cookie)
 
-    @pytest.mark.parametrize("cookie", [str(uuid4()), ID, "a" * 16])
+    @pytest.mark.parametrize("cookie", [pytest.param(str(uuid4()), id="a uuid"), ID, "a" * 16])
     def test_those_of_all_versions_do(self, cookie: str, tmp_path: Path) -> None:
         source = FlaskSessionSource(directory=tmp_path, serializer="pickle")
         assert reason_of(lambda: source.open(cookie)) == Reason.NOT_FOUND

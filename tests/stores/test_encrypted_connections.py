@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import shutil
+import ssl
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pymysql
 import pytest
 import redis
 import services
@@ -16,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from sqlalchemy import make_url
 
 from wsgi_sessions import Record, SessionStore, StoreError, clock, store_from_url
 from wsgi_sessions.stores.redis import RedisStore
@@ -145,3 +149,35 @@ class TestMariaDB:
             (kept,) = connections._idle
             kept.cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
             assert kept.cursor.fetchone()[1]
+
+    def test_without_options_the_certificates_of_the_machine_are_read_once_at_most(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With OpenSSL 3 that takes 30 ms, in which no other thread runs (python/cpython#95031)."""
+        bare = url.partition("?")[0]
+        SQLStore(bare).create_schema()
+        calls = []
+        make = ssl.create_default_context
+
+        def counted(*arguments: Any, **options: Any) -> ssl.SSLContext:
+            calls.append(options)
+            return make(*arguments, **options)
+
+        monkeypatch.setattr(ssl, "create_default_context", counted)
+        ciphers = []
+        for _ in range(3):
+            with closing(store_from_url(bare)) as store:
+                assert isinstance(store, SQLStore)
+                store.load("id")
+                (kept,) = store._used()._connections._idle
+                kept.cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+                ciphers.append(kept.cursor.fetchone()[1])
+        assert len(calls) <= 1
+        # As they are without a store: PyMySQL 1.2 encrypts if the server does.
+        address = make_url(bare)
+        with pymysql.connect(host=address.host, port=address.port or 0, user=address.username) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+                row = cursor.fetchone()
+        assert row is not None
+        assert {bool(cipher) for cipher in ciphers} == {bool(row[1])}
