@@ -144,7 +144,7 @@ def test_moving_to_another_store(stores: Any, tmp_path: Path, capsys: pytest.Cap
     new = run(stores, "MigratingStore(old, new)", os=SimpleNamespace(environ=urls))["store"]
     with closing(new):
         assert (statistics(new).sessions, statistics(old).sessions) == (3, 0)
-    assert capsys.readouterr().out == "0 sessions are still in the old store\n"
+    assert capsys.readouterr().out == "3 sessions are in the old store\n3 have moved\n0 are left\n"
 
 
 def test_the_extras_exist() -> None:

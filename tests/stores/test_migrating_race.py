@@ -14,7 +14,7 @@ from backends import PLACES, Open
 from msgspec.structs import replace
 
 from wsgi_sessions import Record, RecordNotFound, SessionStore, VersionConflict, clock
-from wsgi_sessions.stores._moving_records import is_mark
+from wsgi_sessions.stores._moving_records import is_session
 from wsgi_sessions.stores.migrating import MigratingStore
 from wsgi_sessions.testing.parallel import Work, in_processes, in_threads
 
@@ -132,7 +132,7 @@ def check_what_is_left(old: Open, new: Open, saved: Counter[str]) -> None:
         while store.move():
             pass
         assert store.left() == 0
-        counted = {record.id: int(record.payload) for record in alone.scan() if not is_mark(record)}
+        counted = {record.id: int(record.payload) for record in alone.scan() if is_session(record)}
         assert counted == {id: saved[id] for id in STAYING}
     # Or it was no race.
     assert sum(saved[id] for id in STAYING) > len(STAYING)

@@ -1,15 +1,9 @@
 """Two stores as one, while the sessions of the old one move to the new one and the site runs.
 
-How one record moves, each step in one store alone:
+The new store comes first for all reads and writes, and a session there is the one that counts. Nobody saves in it what
+he has not seen there: the version of a place that is kept in it may be one that a late writer has.
 
-1. It is *sealed* in the old store by a save, which compares the version: whoever saves there later meets a conflict
-   instead of being lost, whoever saved before is moved along. What it holds stays in it.
-2. It is created in the new one, with the version that it had.
-3. It is deleted from the old one.
-
-Whoever meets a sealed record can go on from there, so it does not matter who stops where. The new store comes first
-for all reads and writes, and what is there is what counts. A mover may be late, and create what was ended meanwhile:
-so a delete leaves a *mark* in the new store, which takes the id for as long as what moved under it could be alive.
+How one record moves is told in :mod:`._moving_steps`.
 """
 
 from __future__ import annotations
@@ -22,9 +16,23 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from .. import clock
-from ..exceptions import RecordExists, RecordNotFound, StoreError, VersionConflict
+from ..exceptions import RecordExists, RecordNotFound, SessionTooLarge, StoreError, VersionConflict
 from ..record import Record
-from ._moving_records import is_mark, is_sealed, leave_mark, mark, one_place, overrun, sealed, unsealed
+from ._moving_ends import delete, free
+from ._moving_records import (
+    created_sealed,
+    current,
+    held,
+    holds_session,
+    is_mark,
+    is_mark_of,
+    is_place,
+    is_sealed,
+    is_session,
+    overrun,
+    unsealed,
+)
+from ._moving_steps import OnePlace, Refused, settle
 from .base import SessionStore, not_live, overtaken, taken
 from .caching import CachingStore
 
@@ -32,10 +40,6 @@ _log = logging.getLogger("wsgi_sessions")
 
 _Result = TypeVar("_Result")
 
-# A mark for what is in neither store is for movers that are on their way at this moment. Milliseconds.
-_MARKED_AT_LEAST = 60 * 60 * 1000
-# More than a create takes; if its process dies amid it, the id is free again after that.
-_CLAIMED = 60 * 1000
 # So often others may come first, before a write gives up.
 _MOST_ROUNDS = 100
 
@@ -70,63 +74,85 @@ class MigratingStore(SessionStore):
         self.expires_itself = (new if moving else old).expires_itself
 
     def create(self, record: Record) -> None:
-        """Insert a new record; see :meth:`SessionStore.create`."""
-        if self._moving or self._new.load(record.id) is not None:
-            self._create_in_new(record)
-            return
-        self._old.create(record)
-        there = self._new.load(record.id)
-        if there is not None and not is_mark(there) and there.payload != record.payload:
-            # A process that moves has created another one between the two.
-            self._old.delete(record.id)
-            raise taken(record.id)
+        """Insert a new record; see :meth:`SessionStore.create`.
+
+        :raises SessionTooLarge: if it is too large for the store that it shall be in.
+        """
+        for _ in range(_MOST_ROUNDS):
+            there = self._new.load(record.id)
+            # Movers of what had the id before may still be on their way, and delete what they have moved.
+            moves = self._moving or (there is not None and is_mark(there))
+            if there is not None and is_mark(there):
+                free(self._old, self._new, record.id)
+            elif there is not None and not is_place(there):
+                raise taken(record.id)
+            self._old.create(created_sealed(record) if moves else record)
+            try:
+                if moves:
+                    settle(self._old, self._new, record.id, is_moving=self._moving)
+                there = self._new.load(record.id)
+                if there is not None and is_session(there) and there.payload != record.payload:
+                    # Another one was created and has moved before this one was in the old store.
+                    raise taken(record.id)
+            except Refused as refused:
+                self._old.delete(record.id)
+                raise refused.error from None
+            except (RecordExists, OnePlace):
+                self._old.delete(record.id)
+                raise
+            if there is None or is_place(there):
+                if not moves or record.expires <= clock.now():
+                    return
+                # A mover or a delete of what had the id before was late, and took this one for it.
+            elif is_session(there) or is_mark_of(there, record):
+                return
+            else:
+                # A delete was late, and has left a mark of what had the id before.
+                self._old.delete(record.id)
+        raise overrun(record.id)
 
     def load(self, id: str) -> Record | None:
         """Return the live record or None; see :meth:`SessionStore.load`. It moves nothing."""
         there = self._new.load(id)
-        if there is None:
-            stored = self._in_old(id)
-            if stored is not None:
-                return unsealed(stored)
-            # It may have moved just now.
-            there = self._new.load(id)
-        return None if there is None or is_mark(there) else there
+        if there is not None and not is_place(there):
+            return current(None, there)
+        stored = held(self._old.load(id))
+        found = current(stored, there)
+        # If there is none, it may have moved just now.
+        return current(stored, self._new.load(id)) if found is None else found
 
     def save(self, record: Record) -> Record:
         """Replace the record of the same version; see :meth:`SessionStore.save`."""
-        try:
-            return self._write(record, lambda: self._new.save(record), lambda _: self._old.save(record))
-        except VersionConflict:
-            if self._is_marked(record.id):
-                raise not_live(record.id) from None
-            raise
+        return self._write(
+            record,
+            lambda: self._new.save(record),
+            lambda stored: self._old.save(replace(record, version=stored.version)),
+        )
 
     def touch(self, id: str, version: int, expires: int) -> bool:
         """Move only the expiry; see :meth:`SessionStore.touch`."""
+        record = Record(id, b"", expires, version)
 
-        def touch_in_old(stored: Record) -> bool:
+        def touch_in_new() -> None:
+            if not self._new.touch(id, version, expires):
+                raise VersionConflict
+
+        def touch_in_old(stored: Record) -> None:
             # A mover that has read it before could not tell a touch, and would undo it.
             self._old.save(replace(stored, expires=expires))
-            return True
 
-        record = Record(id, b"", expires, version)
-        with suppress(VersionConflict):
-            if self._write(record, lambda: self._new.touch(id, version, expires), touch_in_old):
-                return True
-        if self._is_marked(id):
-            raise not_live(id)
-        return False
+        try:
+            self._write(record, touch_in_new, touch_in_old)
+        except VersionConflict:
+            return False
+        return True
 
     def delete(self, id: str) -> None:
-        """Remove the record if there is one, and have the new store remember that for as long as it might have lived.
+        """Remove the record if there is one, and let no mover that is on its way bring it back.
 
         :raises StoreError: if one of the stores failed; it may be gone all the same.
         """
-        # In this order, it is seen wherever it moves meanwhile.
-        stored = self._in_old(id)
-        ends = clock.now() + _MARKED_AT_LEAST
-        leave_mark(self._new, id, ends if stored is None else max(ends, stored.expires))
-        self._old.delete(id)
+        delete(self._old, self._new, id)
 
     def delete_expired(self, limit: int = 500) -> list[Record]:
         """Remove at most ``limit`` expired records from both stores and return them."""
@@ -146,12 +172,14 @@ class MigratingStore(SessionStore):
         """Yield the live records of both stores; remembers the ids of those in the old one, to yield none twice."""
         seen: set[str] = set()
         # The old store first: what moves meanwhile is then seen in one or in both, never in none.
-        for stored in self._old.scan():
-            if not is_mark(stored) and self._new.load(stored.id) is None:
+        for stored in self._all_in_old():
+            there = self._new.load(stored.id)
+            found = current(stored, there)
+            if found is not None and found is not there:
                 seen.add(stored.id)
-                yield unsealed(stored)
+                yield found
         for there in self._new.scan():
-            if there.id not in seen and not is_mark(there):
+            if there.id not in seen and is_session(there):
                 yield there
 
     def find_by_owner(self, owner: str) -> list[Record]:
@@ -159,11 +187,9 @@ class MigratingStore(SessionStore):
         before = {stored.id: stored for stored in self._old.find_by_owner(owner)}
         found = {there.id: there for there in self._new.find_by_owner(owner)}
         for id in before.keys() - found.keys():
-            there = self._new.load(id)
-            if there is None:
-                found[id] = unsealed(before[id])
-            elif there.owner == owner:
-                found[id] = there
+            record = current(before[id], self._new.load(id))
+            if record is not None and record.owner == owner:
+                found[id] = record
         return list(found.values())
 
     def close(self) -> None:
@@ -178,17 +204,25 @@ class MigratingStore(SessionStore):
 
         Any number of processes may do so, and the site may run: ``while store.move(): ...``.
 
-        :returns: how many were moved; 0 if none are left that can be.
+        :returns: how many were moved; 0 if none are left.
         :raises NotImplementedError: if the old store cannot list what it holds.
-        :raises StoreError: if one of the stores failed. Nothing is lost; call it again.
+        :raises StoreError: if one of the stores failed; nothing is lost, call it again. Also if all that is left is
+            refused by one of them, and stays in the old one: says how many, and why the first one.
         """
         count = 0
-        for stored in self._old.scan():
+        refused: list[Exception] = []
+        for stored in self._all_in_old():
             if count >= limit:
                 break
-            if self._is_movable(stored):
-                self._settle(stored.id)
+            if not self._moving and not is_sealed(stored):
+                continue
+            try:
+                settle(self._old, self._new, stored.id, is_moving=self._moving)
                 count += 1
+            except (Refused, SessionTooLarge) as error:
+                refused.append(error)
+        if refused and not count:
+            raise StoreError(f"records that cannot move and stay in the old store: {len(refused)}; first: {refused[0]}")
         return count
 
     def left(self) -> int:
@@ -196,91 +230,50 @@ class MigratingStore(SessionStore):
 
         :raises NotImplementedError: if the old store cannot list what it holds.
         """
-        return sum(not is_mark(stored) for stored in self._old.scan())
-
-    def _create_in_new(self, record: Record) -> None:
-        # The old store decides who is first, also between processes that move and those that do not.
-        claim = mark(record.id, clock.now() + _CLAIMED)
-        self._old.create(claim)
-        try:
-            self._new.create(record)
-        except RecordExists:
-            there = self._new.load(record.id)
-            if there == claim:
-                raise one_place(record.id) from None
-            if there is None or not is_mark(there):
-                raise
-            self._new.delete(record.id)
-            self._new.create(record)
-        finally:
-            self._old.delete(record.id)
+        return sum(1 for _ in self._all_in_old())
 
     def _write(self, record: Record, in_new: Callable[[], _Result], in_old: Callable[[Record], _Result]) -> _Result:
         """Write where the record is, or where it belongs."""
         for _ in range(_MOST_ROUNDS):
-            with suppress(RecordNotFound):
-                return in_new()
-            stored = self._settle(record.id)
-            if stored is None:
-                # It has been moved, now or by somebody else, or there is none.
-                return in_new()
-            if self._is_marked(record.id):
+            there = self._new.load(record.id)
+            if there is not None and not is_place(there):
+                if not is_session(there):
+                    raise not_live(record.id)
+                if there.version != record.version:
+                    raise overtaken(record, there.version)
+                with suppress(RecordNotFound, VersionConflict):
+                    return in_new()
+                continue
+            try:
+                stored = settle(self._old, self._new, record.id, is_moving=self._moving)
+                version = 0 if stored is None else stored.version
+            except Refused as refused:
+                stored, version = refused.stays, refused.version
+            if stored is not None:
+                # Compared here as well: the next version can be that of a seal.
+                if version != record.version:
+                    raise overtaken(record, version)
+                with suppress(RecordNotFound, VersionConflict):
+                    return in_old(stored)
+            elif current(None, self._new.load(record.id)) is None:
+                # Neither was it there, nor has it been moved, now or by somebody else.
                 raise not_live(record.id)
-            # Compared here as well: the next version can be that of a seal.
-            if stored.version != record.version:
-                raise overtaken(record, stored.version)
-            with suppress(RecordNotFound, VersionConflict):
-                return in_old(stored)
         raise overrun(record.id)
 
-    def _settle(self, id: str) -> Record | None:
-        """Move a record if it is to be moved; return it if it stays in the old store."""
-        for _ in range(_MOST_ROUNDS):
-            stored = self._in_old(id)
-            if stored is None or not self._is_movable(stored):
-                return stored
-            if not is_sealed(stored):
-                try:
-                    stored = self._old.save(sealed(stored))
-                except (RecordNotFound, VersionConflict):
-                    continue
-            self._carry_over(stored)
-            return None
-        raise overrun(id)
-
-    def _carry_over(self, stored: Record) -> None:
-        try:
-            self._new.create(unsealed(stored))
-        except RecordExists:
-            there = self._new.load(stored.id)
-            if there is not None and is_sealed(there):
-                # To go on would delete the only one that there is.
-                raise one_place(stored.id) from None
-        self._old.delete(stored.id)
-
-    def _in_old(self, id: str) -> Record | None:
-        """Return what the old store has of a record, sealed or not."""
-        stored = self._old.load(id)
-        # There are marks in it of what is just created, and all others if it was a new one once.
-        return None if stored is None or is_mark(stored) else stored
-
-    def _is_marked(self, id: str) -> bool:
-        there = self._new.load(id)
-        return there is not None and is_mark(there)
-
-    def _is_movable(self, stored: Record) -> bool:
-        return not is_mark(stored) and (self._moving or is_sealed(stored))
+    def _all_in_old(self) -> Iterator[Record]:
+        return filter(holds_session, self._old.scan())
 
     def _was_last(self, store: SessionStore, removed: Record) -> bool:
         """Tell whether an expired record that was removed from a store was the session's last one."""
-        if is_mark(removed):
+        if not holds_session(removed):
             return False
         if store is self._new:
             return True
         try:
-            return self._new.load(removed.id) is None
+            there = self._new.load(removed.id)
         except StoreError:
             return True
+        return current(removed, there) not in (None, there)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._old!r}, {self._new!r}, moving={self._moving})"
