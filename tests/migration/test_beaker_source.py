@@ -721,6 +721,19 @@ class TestServers:
         found = {each.identity: each.error and each.error.reason for each in source.scan()}
         assert found == {**dict.fromkeys(wrong, Reason.CORRUPT), ID: None}
 
+    def test_a_row_of_text_that_is_none_costs_no_other_one(self, tmp_path: Path) -> None:
+        """The driver of SQLite gives up on all that it was to fetch with it."""
+        engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/rows.db")
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE beaker_cache (namespace, data)")
+            connection.exec_driver_sql("INSERT INTO beaker_cache VALUES (?, CAST(X'FF' AS TEXT))", ("0" * 32,))
+            connection.exec_driver_sql("INSERT INTO beaker_cache VALUES (CAST(X'FF' AS TEXT), ?)", (b"",))
+            connection.exec_driver_sql("INSERT INTO beaker_cache VALUES (?, ?)", (ID, record(text({**TIMES, "a": 1}))))
+        source = BeakerSource(SQLContainer(engine), serializer="pickle")
+        assert refused(source, "0" * 32) is Reason.CORRUPT
+        found = {each.identity: each.error and each.error.reason for each in source.scan()}
+        assert found == {"0" * 32: Reason.CORRUPT, ID: None}
+
     def test_a_server_that_is_down_is_a_failure_of_the_storage(self, tmp_path: Path) -> None:
         containers = [
             SQLContainer(f"sqlite:///{tmp_path}/missing/folder.db"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..exceptions import StoreError
 from ..legacy import LegacyError, Reason
 from . import pickles
 from ._beaker_containers import Container, Stored, shown
@@ -14,13 +14,11 @@ from ._beaker_format import is_id
 from ._failures import failure
 from ._reading import inflate
 from ._redis_values import RedisValues
+from ._sql_rows import SQLRows
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
-_DATABASE = "the database of the old sessions"
-# Rows that one query asks for.
-_BATCH = 500
 # Seconds, to connect and to answer.
 _CONNECT_SECONDS, _ANSWER_SECONDS = 1.0, 1.5
 # Flags of python-memcached, and of the clients after it.
@@ -40,88 +38,34 @@ class SQLContainer(Container):
     """
 
     def __init__(self, database: str | Engine, *, table: str = "beaker_cache", schema: str | None = None) -> None:
-        try:
-            import sqlalchemy
-        except ImportError as error:
-            raise ImportError("sessions in SQL need SQLAlchemy: pip install wsgi-sessions[sql]") from error
-        self._engine = _engine(database)
-        self._namespace = sqlalchemy.column("namespace", sqlalchemy.String)
-        # Without a type: what is none of it is to be found out here, row by row, and not while fetching.
-        self._data: Any = sqlalchemy.column("data")
-        self._table = sqlalchemy.table(table, self._namespace, self._data, schema=schema)
+        self._rows = SQLRows(_engine(database), table, schema, ("namespace", "data"))
 
     def is_there(self) -> bool:
         """Tell whether the database has such a table; no connection stays open.
 
         :raises StoreError: if the database failed.
         """
-        with _store_errors(), self._engine.connect() as connection:
-            # It may be asked before the processes are forked that will use the pool.
-            connection.detach()
-            return self._has_table(connection)
+        return self._rows.is_there()
 
     def read(self, session_id: str) -> bytes:
         """Return the data in the session's row; without the table there is none."""
-        from sqlalchemy import select
-
-        query = select(self._data).where(self._namespace == session_id)
-        with _store_errors(), self._engine.connect() as connection:
-            row = self._first(connection, query)
-        if row is None:
-            raise LegacyError(Reason.NOT_FOUND)
-        return _bytes(row[0])
+        try:
+            return _bytes(self._rows.read(session_id).value)
+        except StoreError:
+            # Dropped, for nobody needs it any more. Each database has its own error for that.
+            if self.is_there():
+                raise
+        raise LegacyError(Reason.NOT_FOUND)
 
     def delete(self, session_id: str) -> None:
         """Delete the session's row."""
-        from sqlalchemy import delete
-
-        with _store_errors(), self._engine.begin() as connection:
-            connection.execute(delete(self._table).where(self._namespace == session_id))
+        self._rows.delete(session_id)
 
     def scan(self) -> Iterator[Stored]:
         """Yield the records of all rows, in as many queries as it takes for few of them to be in memory."""
-        from sqlalchemy import select
-
-        page = select(self._namespace, self._data).order_by(self._namespace).limit(_BATCH)
-        page = page.where(self._namespace.is_not(None))
-        # By the order of the database, whatever that is: no row is read twice, and no transaction kept open.
-        rows = self._rows(page)
-        while rows:
-            for namespace, data in rows:
-                if isinstance(namespace, str) and is_id(namespace):
-                    yield Stored(namespace, _scanned(data))
-            rows = self._rows(page.where(self._namespace > rows[-1][0]))
-
-    def _first(self, connection: Connection, query: Any) -> Any:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            return connection.execute(query).first()
-        except SQLAlchemyError:
-            # Dropped, for nobody needs it any more. Each database has its own error for that.
-            connection.rollback()
-            if self._has_table(connection):
-                raise
-            return None
-
-    def _has_table(self, connection: Connection) -> bool:
-        from sqlalchemy import inspect
-
-        return inspect(connection).has_table(self._table.name, schema=self._table.schema)
-
-    def _rows(self, query: Any) -> list[Any]:
-        with _store_errors(), self._engine.connect() as connection:
-            return list(connection.execute(query))
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, OSError) as error:
-        raise failure(_DATABASE, error) from None
+        for row in self._rows.scan(""):
+            if is_id(row.key):
+                yield Stored(row.key, _scanned(row.value))
 
 
 def _bytes(data: Any) -> bytes:
@@ -139,7 +83,10 @@ def _scanned(data: Any) -> bytes | LegacyError:
 
 
 def _engine(database: str | Engine) -> Engine:
-    from sqlalchemy import Engine, create_engine
+    try:
+        from sqlalchemy import Engine, create_engine
+    except ImportError as error:
+        raise ImportError("sessions in SQL need SQLAlchemy: pip install wsgi-sessions[sql]") from error
     from sqlalchemy.exc import ArgumentError
 
     if isinstance(database, Engine):

@@ -17,13 +17,13 @@ class Row(NamedTuple):
     """A row of a session.
 
     :param value: text or bytes, if it is what it should be; bytes in SQLite.
-    :param end: as the driver returns it: aware or naive, or text, as SQLite has it.
+    :param end: as the driver returns it: aware or naive, or text, as SQLite has it; None if there is no column for it.
     :param number: None if there is no column for it.
     """
 
     key: str
     value: Any
-    end: Any
+    end: Any = None
     number: Any = None
 
 
@@ -33,7 +33,7 @@ class SQLRows:
     In SQLite a text may be any bytes, and SQLAlchemy would give up on all rows for one that cannot be decoded. So all
     comes as bytes there, and elsewhere as the driver has it.
 
-    :param columns: the names of what a :class:`Row` has; the number may be left out.
+    :param columns: the names of what a :class:`Row` has; the last ones may be left out.
     :raises ImportError: if SQLAlchemy is not installed.
     :raises TypeError: if the engine is none.
     """
@@ -54,6 +54,18 @@ class SQLRows:
         self._select = select(*((cast(each, LargeBinary) for each in whole) if self._is_sqlite else whole))
         # Anything else, which SQLite may have there, too, is in no order with texts.
         self._is_text: Any = func.typeof(self._key) == "text" if self._is_sqlite else self._key.is_not(None)
+
+    def is_there(self) -> bool:
+        """Tell whether the database has such a table; no connection stays open.
+
+        :raises StoreError: if the database fails.
+        """
+        from sqlalchemy import inspect
+
+        with _store_errors(), self._engine.connect() as connection:
+            # It may be asked before the processes are forked that will use the pool.
+            connection.detach()
+            return inspect(connection).has_table(self._table.name, schema=self._table.schema)
 
     def read(self, key: str) -> Row:
         """Return the row of a key.
