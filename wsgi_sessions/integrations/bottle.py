@@ -42,6 +42,7 @@ from ..request_sessions import get_session
 from ..settings import MAX_PAYLOAD
 from ..stores.base import SessionStore
 from ._buckets import View, inject_bucket
+from ._without_store import refuse_without_store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -115,7 +116,7 @@ class SessionPlugin:
             "retire": retire,
         }
         if store is None:
-            _check_no_options(options)
+            refuse_without_store(options, "write SessionPlugin(store, ...)")
             return
         self._wrap = lambda app: SessionMiddleware(app, store, cookie=cookie, **options)
         # Wrong arguments are refused here, not where the plugin is installed.
@@ -274,15 +275,6 @@ def _name_of(cookie: object) -> str | None:
     if not isinstance(cookie, SessionCookie):
         raise TypeError(f"cookie must be a SessionCookie such as SessionCookie('id'), not {type(cookie).__name__}")
     return cookie.name
-
-
-def _check_no_options(options: dict[str, Any]) -> None:
-    given = [name for name, value in options.items() if value not in (None, False, MAX_PAYLOAD, (), [], "delete")]
-    if given:
-        raise TypeError(
-            f"{', '.join(given)} without a store: write SessionPlugin(store, ...), or give it to the SessionMiddleware "
-            "that is wrapped around the application"
-        )
 
 
 def _takes(callback: View, keyword: str) -> bool:

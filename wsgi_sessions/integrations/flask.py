@@ -36,6 +36,7 @@ from ._flask_commands import sessions_commands
 from ._flask_config import checked_store, cookie_of, expiry_of, store_of
 from ._flask_interface import Interface
 from ._flask_session import FlaskSession
+from ._without_store import refuse_without_store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -105,7 +106,10 @@ class WSGISessions:
         found = store_of(app) if found is None else checked_store(found)
         sessions = None
         if found is None:
-            _check_no_options(cookie=self._cookie, signed=self._signed, expiry=self._expiry, **self._options)
+            refuse_without_store(
+                {"cookie": self._cookie, "signed": self._signed, "expiry": self._expiry, **self._options},
+                "write WSGISessions(app, store, ...), set WSGI_SESSIONS_STORE before",
+            )
         else:
             signed = bool(app.config.get("SESSION_USE_SIGNER")) if self._signed is None else self._signed
             sessions = SessionMiddleware(
@@ -118,15 +122,6 @@ class WSGISessions:
             app.wsgi_app = sessions  # type: ignore[method-assign]  # as Flask's documentation tells one to
             app.cli.add_command(sessions_commands(found))
         app.session_interface = Interface(sessions)
-
-
-def _check_no_options(**options: Any) -> None:
-    given = [name for name, value in options.items() if value not in (None, False, MAX_PAYLOAD, (), [], "delete")]
-    if given:
-        raise TypeError(
-            f"{', '.join(given)} without a store: write WSGISessions(app, store, ...), set WSGI_SESSIONS_STORE before, "
-            "or give it to the SessionMiddleware that is wrapped around the application"
-        )
 
 
 def with_bucket(kind: type[Any], name: str | None = None, *, parameter: str | None = None) -> Callable[[View], View]:
