@@ -4,57 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta, timezone
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+
+from rich_data import DATA
 
 from wsgi_sessions.testing import ReplacedClock
 
 SAMPLES = Path(__file__).with_name("samples")
 STORES = SAMPLES / "stores"
 
-#: What JSON can say.
-JSON = {
-    "s": "plain",
-    "u": "Zażółć gęślą jaźń \u20ac \U0001f600 \u2028",
-    "empty": "",
-    "i": 42,
-    "neg": -7,
-    "big": 2**53 + 1,
-    "f": 3.25,
-    "t": True,
-    "fa": False,
-    "n": None,
-    "nested": {"a": [1, 2, {"b": ["x", None, True]}], "d": {}, "l": []},
-    "quote": 'he said "hi"; ok, a=b\\c\n\t\x00',
-}
-#: What only pickles can say, as ours: what was an OrderedDict is a dict, and a deque a list.
-RICH = {
-    **JSON,
-    "dt": datetime(2024, 2, 29, 12, 34, 56, 789012),
-    "date": date(2024, 2, 29),
-    "time": time(12, 34, 56),
-    "td": timedelta(days=1, seconds=2, microseconds=3),
-    "bytes": b"\x00\xff\x80abc",
-    "tup": (1, "two", (3.0, None)),
-    "set": {1, 2, 3},
-    "fset": frozenset(["a"]),
-    "dec": Decimal("1.10"),
-    "uuid": UUID("12345678-1234-5678-1234-567812345678"),
-    "od": {"z": 1, "a": 2},
-    "dd": {"k": [1]},
-    "intkeys": {1: "one", (1, 2): "tuple key"},
-    "bigint": 2**200,
-    "inf": float("inf"),
-    "range": [0, 1, 2],
-    "ba": b"xy",
-    "dtz": datetime(2024, 2, 29, 12, 34, 56, tzinfo=UTC),
-    "dtz2": datetime(2024, 2, 29, 12, 34, 56, tzinfo=timezone(timedelta(hours=2))),
-    "deque": [1, 2],
-    "counter": {"a": 2, "b": 1},
-}
+#: What JSON can say, and what only pickles can.
+JSON, RICH = DATA["json"], DATA["rich"]
 
 
 def entries(name: str) -> list[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..settings import MAX_PAYLOAD
 
 # Of all arguments.
-_DEFAULTS = (None, False, MAX_PAYLOAD, (), [], "delete")
+_DEFAULTS: tuple[object, ...] = (None, False, MAX_PAYLOAD, (), [], "delete")
 
 
 def refuse_without_store(arguments: Mapping[str, object], remedy: str) -> None:
