@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .exceptions import RecordExists, StoreError
 from .notes import NOTES, remember_end, waiting_note
+from .record import is_session
 from .stores.base import SessionStore
 
 # How often a user may log in while being logged out everywhere, before that is taken for a store that deletes nothing.
@@ -74,7 +75,7 @@ def statistics(store: SessionStore) -> Statistics:
     sessions = owned = payload_bytes = largest = waiting = 0
     owners: set[str] = set()
     first = last = None
-    for record in store.scan():
+    for record in filter(is_session, store.scan()):
         if record.id.startswith(NOTES):
             waiting += waiting_note(record) is not None
             continue
@@ -97,7 +98,7 @@ def copy(source: SessionStore, target: SessionStore) -> int:
     application, or its visitors keep what they had at the first look.
     """
     count = 0
-    for record in source.scan():
+    for record in filter(is_session, source.scan()):
         try:
             target.create(record)
         except RecordExists:

@@ -38,6 +38,15 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return [("id", self.id), ("expires", self.expires), ("version", self.version)]
 
 
+#: What a payload begins with that is no session, but left by a MigratingStore. An envelope is a JSON array.
+NO_SESSION = b"wsgi_sessions "
+
+
+def is_session(record: Record) -> bool:
+    """Tell whether this is a session as it was stored, or a note of one, and not something of a move."""
+    return not record.payload.startswith(NO_SESSION)
+
+
 class Envelope(msgspec.Struct, array_like=True, gc=False):
     """The decoded payload of a record.
 

@@ -17,7 +17,7 @@ from typing import Self
 
 from .exceptions import StoreError
 from .notes import NOTES
-from .record import Record
+from .record import Record, is_session
 from .stores.base import SessionStore, renew_after_fork
 
 _logger = logging.getLogger("wsgi_sessions")
@@ -126,8 +126,8 @@ class Sweeper:
         return count
 
     def _announce(self, removed: list[Record]) -> None:
-        # Notes of other libraries' sessions are none of the application's.
-        removed = [record for record in removed if not record.id.startswith(NOTES)]
+        # Notes of other libraries' sessions are none of the application's, nor is what a move has left.
+        removed = [record for record in removed if is_session(record) and not record.id.startswith(NOTES)]
         if self._on_deleted is None or not removed:
             return
         try:

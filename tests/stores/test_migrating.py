@@ -34,12 +34,14 @@ from wsgi_sessions import (
     SessionStore,
     SessionTooLarge,
     StoreError,
+    Sweeper,
     VersionConflict,
     clock,
 )
-from wsgi_sessions.operations import revoke, statistics
+from wsgi_sessions.operations import copy, revoke, statistics
+from wsgi_sessions.record import is_session
 from wsgi_sessions.stores._moving_ends import leave_mark
-from wsgi_sessions.stores._moving_records import is_mark, is_sealed, is_session, mark_of, place_for, sealed
+from wsgi_sessions.stores._moving_records import is_mark, is_sealed, mark_of, place_for, sealed
 from wsgi_sessions.stores.migrating import MigratingStore
 from wsgi_sessions.testing import ReplacedClock, StoreContract
 
@@ -588,6 +590,11 @@ class TestMoversThatStop:
             assert thief.get().text == "{}"
 
 
+def move_all(store: MigratingStore) -> None:
+    while store.move(10):
+        pass
+
+
 class Small(MemoryStore):
     """Takes few bytes."""
 
@@ -626,7 +633,7 @@ class TestRefusals:
         assert store.move(2) == 2
         assert store.move() == 1
         for _ in range(2):
-            with pytest.raises(StoreError, match=r"stay in the old store: 1; first: \d+ bytes"):
+            with pytest.raises(StoreError, match=r"stay in the old store: 1; first, 'large': \d+ bytes"):
                 store.move()
         assert [record.id for record in old.scan()] == ["large"]
         assert len(list(new.scan())) == 3
@@ -661,13 +668,66 @@ class TestRefusals:
         assert there is not None and there.payload == b"small"
         assert store.left() == 0
 
-    def test_what_is_created_too_large_for_the_new_store_is_nowhere(self, old: MemoryStore) -> None:
-        new = Small()
+    @pytest.mark.parametrize("small", ["new", "old, when it is sealed"])
+    def test_what_is_created_too_large_to_move_stays(self, small: str, old: MemoryStore, new: MemoryStore) -> None:
+        """As it would, had it been created before they moved."""
+        if small == "new":
+            new = Small()
+        else:
+            old = Small()
+            old.most = 160
+        store = MigratingStore(old, new)
+        store.create(self.LARGE)
+        assert old.load("large") == store.load("large") == self.LARGE
+        assert new._records == {}
+        saved = store.save(replace(self.LARGE, payload=b"y" * 151))
+        assert old.load("large") == store.load("large") == saved
+
+    def test_what_is_too_large_for_the_old_store_is_nowhere(self, new: MemoryStore) -> None:
+        old = Small()
         store = MigratingStore(old, new)
         with pytest.raises(SessionTooLarge):
             store.create(self.LARGE)
-        assert store.load("large") is None
         assert old._records == new._records == {}
+
+    def test_what_does_not_move_is_not_tried_again_until_it_changes(self, old: MemoryStore) -> None:
+        old.create(self.LARGE)
+        store = MigratingStore(old, Small())
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                store.move()
+        stays = old.load("large")
+        assert stays is not None and stays.version <= 3
+        store.save(replace(stays, payload=b"small"))
+        assert store.move() == 1
+
+    def test_one_that_the_new_store_never_takes_stops_no_other(self, old: MemoryStore) -> None:
+        class Picky(MemoryStore):
+            def create(self, record: Record) -> None:
+                if record.id == "id-0":
+                    raise StoreError("a packet too large")
+                super().create(record)
+
+        for number in range(30):
+            old.create(replace(R, id=f"id-{number}"))
+        store = MigratingStore(old, Picky())
+        with pytest.raises(StoreError, match="stay in the old store: 1; first, 'id-0': a packet too large"):
+            move_all(store)
+        assert [record.id for record in old.scan()] == ["id-0"]
+
+    def test_a_new_store_that_takes_nothing_is_not_asked_for_each_record(self, old: MemoryStore) -> None:
+        for number in range(30):
+            old.create(replace(R, id=f"id-{number}"))
+        asked = []
+
+        class Full(MemoryStore):
+            def create(self, record: Record) -> None:
+                asked.append(record)
+                raise StoreError("full")
+
+        with pytest.raises(StoreError, match=r"^full$"):
+            MigratingStore(old, Full()).move()
+        assert len(asked) == 10
 
     def test_an_expired_one_that_nobody_has_swept_is_in_the_way_until_then(
         self, old: MemoryStore, new: MemoryStore
@@ -773,9 +833,39 @@ class TestFailures:
             old.create(record)
         store = MigratingStore(old, MemoryStore(max_records=1))
         with pytest.raises(StoreError):
-            store.move()
+            move_all(store)
         assert sorted(store.scan(), key=lambda record: record.id) == records
         assert [store.load(record.id) for record in records] == records
+
+    @pytest.mark.parametrize("moving", MODES)
+    @pytest.mark.parametrize("state", ["in old", "sealed", "with its place", "moved", "in new"])
+    def test_a_logout_works_although_a_store_is_full(self, state: str, moving: bool) -> None:
+        """It takes no writes, such as Redis at its maxmemory, and still deletes."""
+        for full in ("old", "new"):
+            system = System(state)
+            store = system.process(moving)
+            for name in ("create", "save"):
+                setattr(getattr(system, full).inner, name, refuse)
+            store.delete("id")
+            assert [system.process(other).load("id") for other in MODES] == [None, None]
+            assert system.process(moving).find_by_owner("anna") == []
+
+    def test_a_logout_that_finds_the_old_store_full_ends_what_moves_meanwhile(self) -> None:
+        for number in range(MOST_STEPS):
+            system, ended = System("in old"), []
+
+            def end(system: System = system, ended: list[bool] = ended) -> None:
+                ended.append(True)
+                inner = system.old.inner
+                save = inner.save
+                inner.save = refuse  # type: ignore[method-assign]
+                MigratingStore(inner, system.new.inner).delete("id")
+                inner.save = save  # type: ignore[method-assign]
+
+            system.steps.run(system.operation("move", True), number, end)
+            if not ended:
+                return
+            assert [system.process(other).load("id") for other in MODES] == [None, None], number
 
     def test_a_sweep_that_fails_halfway_tells_what_it_removed(self, caplog: pytest.LogCaptureFixture) -> None:
         new = MemoryStore()
@@ -795,6 +885,10 @@ class TestFailures:
         with pytest.raises(StoreError):
             MigratingStore(Broken(), new).close()
         assert closed == ["new"]
+
+
+def refuse(*_: Any) -> None:
+    raise StoreError("full")
 
 
 class Killed(BaseException):
@@ -952,10 +1046,23 @@ class TestMoving:
         assert revoke(store, "anna") == 5
         assert statistics(store).sessions == 0
         assert store.find_by_owner("anna") == []
+        target = MemoryStore()
+        assert copy(new, target) == 0
         with ReplacedClock() as time:
             time.set(ENDS + HOUR)
             assert store.delete_expired(2) == []
         assert new._records == old._records == {}
+
+    def test_after_the_move_nobody_is_told_of_marks(self, old: MemoryStore, new: MemoryStore) -> None:
+        store = MigratingStore(old, new)
+        for id in ("logs-out", "stays"):
+            store.create(replace(R, id=id))
+        store.delete("logs-out")
+        told: list[Record] = []
+        with ReplacedClock() as time:
+            time.set(ENDS + HOUR)
+            Sweeper(new, timedelta(minutes=1), on_deleted=told.extend).sweep_once()
+        assert [record.id for record in told] == ["stays"]
 
     def test_what_was_renewed_in_the_new_store_is_not_told_to_have_ended(
         self, old: MemoryStore, new: MemoryStore
@@ -1083,9 +1190,9 @@ class TestArguments:
     def test_the_attributes_are_those_of_both(self, tmp_path: Any) -> None:
         cache, file = CachelibStore(SimpleCache(threshold=10**9)), FileStore(tmp_path / "sessions")
         store = MigratingStore(cache, file)
-        assert (store.atomic, store.shared, store.enumerable, store.expires_itself) == (True, False, False, False)
-        store = MigratingStore(cache, file, moving=False)
-        assert (store.atomic, store.expires_itself) == (False, True)
+        assert (store.atomic, store.shared, store.enumerable, store.expires_itself) == (False, False, False, False)
+        assert MigratingStore(cache, file, moving=False).expires_itself
+        assert MigratingStore(file, MemoryStore()).atomic
         with pytest.raises(NotImplementedError):
             store.left()
         with pytest.raises(NotImplementedError):

@@ -14,7 +14,7 @@ from backends import PLACES, Open
 from msgspec.structs import replace
 
 from wsgi_sessions import Record, RecordNotFound, SessionStore, VersionConflict, clock
-from wsgi_sessions.stores._moving_records import is_session
+from wsgi_sessions.record import is_session
 from wsgi_sessions.stores.migrating import MigratingStore
 from wsgi_sessions.testing.parallel import Work, in_processes, in_threads
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from .. import clock
-from ..exceptions import RecordExists, RecordNotFound, VersionConflict
+from ..exceptions import RecordExists, RecordNotFound, StoreError, VersionConflict
 from ..record import Record
 from ._moving_records import (
+    MOST_ROUNDS,
     OUTLIVES,
     current,
     has_place,
@@ -21,9 +20,8 @@ from ._moving_records import (
 )
 from .base import SessionStore
 
-# So often others may come first, before a mark insists and then gives up.
+# So often others may come first, before a mark insists.
 _FAIR_ROUNDS = 20
-_MOST_ROUNDS = 100
 # More than it takes to delete, or to free an id; if its process dies amid it, the id is free again after that.
 _CLAIMED = 60 * 1000
 
@@ -31,39 +29,57 @@ _CLAIMED = 60 * 1000
 def delete(old: SessionStore, new: SessionStore, id: str) -> None:
     """Remove a session if there is one, and let no mover that is on its way bring it back.
 
+    A store that is full takes neither claim nor mark, but may still delete. That has to do then: it lets only a mover
+    bring it back that is stopped at this very moment.
+
     :raises StoreError: if one of the stores failed; it may be gone all the same.
     """
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(MOST_ROUNDS):
         # In this order, it is seen wherever it moves meanwhile.
         stored = held(old.load(id))
         there = new.load(id)
         if (stored is not None and has_place(stored)) or (there is not None and not is_place(there)):
-            leave_mark(new, stored, id)
+            _end_in_new(new, stored, id)
             again = held(old.load(id))
             # What was not there before may have been created since the mark was removed; sealed, it can be again.
             if again is not None and (stored is not None or is_sealed(again)):
                 old.delete(id)
             return
         if stored is None:
-            _remove_expired(old, new, id, in_new=there is None)
+            _remove_expired(old, new, id, is_free_in_new=there is None)
             return
-        with suppress(RecordNotFound, VersionConflict):
+        try:
             # Or it might move just before it is deleted.
             old.save(_claim(id, stored.version))
+        except (RecordNotFound, VersionConflict):
+            continue
+        except StoreError:
             old.delete(id)
-            return
+            if new.load(id) is None:
+                return
+            # It has moved, or may still be saved in the place that is kept for it.
+            continue
+        old.delete(id)
+        return
     raise overrun(id)
 
 
-def _remove_expired(old: SessionStore, new: SessionStore, id: str, *, in_new: bool) -> None:
+def _remove_expired(old: SessionStore, new: SessionStore, id: str, *, is_free_in_new: bool) -> None:
     """Remove what has expired and would be in the way of another one."""
-    if in_new:
+    if is_free_in_new:
         new.delete(id)
     old.delete(id)
     there = new.load(id)
     if there is not None and is_place(there):
         # Of one that was just created, and could still be saved there.
-        leave_mark(new, None, id)
+        _end_in_new(new, None, id)
+
+
+def _end_in_new(new: SessionStore, stored: Record | None, id: str) -> None:
+    try:
+        leave_mark(new, stored, id)
+    except StoreError:
+        new.delete(id)
 
 
 def free(old: SessionStore, new: SessionStore, id: str) -> None:
@@ -91,7 +107,7 @@ def leave_mark(new: SessionStore, stored: Record | None, id: str) -> None:
     :raises StoreError: if the store failed.
     """
     end = clock.now() + OUTLIVES
-    for number in range(_MOST_ROUNDS):
+    for number in range(MOST_ROUNDS):
         there = new.load(id)
         if there is not None and is_mark(there):
             return

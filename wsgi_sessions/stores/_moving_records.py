@@ -1,7 +1,4 @@
-"""What stands in two stores while records move from one to the other: sealed records, places kept for them, and marks.
-
-No session begins like these: an envelope is a JSON array.
-"""
+"""What stands in two stores while records move: sealed records, places kept for them in the new one, and marks."""
 
 from __future__ import annotations
 
@@ -11,12 +8,11 @@ from secrets import randbelow, token_hex
 from msgspec.structs import replace
 
 from ..exceptions import StoreError
-from ..record import Record
+from ..record import NO_SESSION, Record, is_session
 
-_OURS = b"wsgi_sessions "
-_SEAL = _OURS + b"moves this: "
-_PLACE = _OURS + b"keeps a place: "
-_MARK = _OURS + b"has ended this: "
+_SEAL = NO_SESSION + b"moves this: "
+_PLACE = NO_SESSION + b"keeps a place: "
+_MARK = NO_SESSION + b"has ended this: "
 # As many as a version in Redis has.
 _VERSION_DIGITS = 15
 _MOST_VERSIONS = 10**14
@@ -26,11 +22,8 @@ _NO_NUMBER = b"0" * _NUMBER_DIGITS
 _SEAL_NUMBER = len(_SEAL) + _VERSION_DIGITS
 # How long a place or a mark outlives what it is for: movers and sweepers may be on their way. Milliseconds.
 OUTLIVES = 60 * 60 * 1000
-
-
-def is_session(record: Record) -> bool:
-    """Tell whether this is a session as it was stored, not something of a move."""
-    return not record.payload.startswith(_OURS)
+#: So often others may come first, before a write gives up.
+MOST_ROUNDS = 100
 
 
 def sealed(record: Record, place: Record | None = None) -> Record:

@@ -32,11 +32,19 @@ from ..exceptions import (
     VersionConflict,
 )
 from ..record import Record
-from ._moving_records import has_place, held, is_place, is_place_of, is_sealed, overrun, place_for, sealed, unsealed
+from ._moving_records import (
+    MOST_ROUNDS,
+    has_place,
+    held,
+    is_place,
+    is_place_of,
+    is_sealed,
+    overrun,
+    place_for,
+    sealed,
+    unsealed,
+)
 from .base import SessionStore
-
-# So often others may come first, before a write gives up.
-_MOST_ROUNDS = 100
 
 
 class OnePlace(StoreError):
@@ -72,7 +80,7 @@ def settle(old: SessionStore, new: SessionStore, id: str, *, is_moving: bool) ->
     :raises SessionTooLarge: if the new store had room for it, and now has not.
     :raises StoreError: if one of the stores failed; anybody can go on from there.
     """
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(MOST_ROUNDS):
         stored = held(old.load(id))
         if stored is None or not (is_moving or is_sealed(stored)):
             return stored

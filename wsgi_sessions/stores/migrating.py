@@ -1,7 +1,7 @@
 """Two stores as one, while the sessions of the old one move to the new one and the site runs.
 
-The new store comes first for all reads and writes, and a session there is the one that counts. Nobody saves in it what
-he has not seen there: the version of a place that is kept in it may be one that a late writer has.
+The new store comes first for all reads and writes, and a session there is the one that counts. A save looks there first:
+only a session is overwritten, never a place that is kept for one, whose version a late writer might happen to have.
 
 How one record moves is told in :mod:`._moving_steps`.
 """
@@ -15,33 +15,32 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from .. import clock
-from ..exceptions import RecordExists, RecordNotFound, SessionTooLarge, StoreError, VersionConflict
-from ..record import Record
-from ._moving_ends import delete, free
+from ..exceptions import RecordNotFound, SessionTooLarge, StoreError, VersionConflict
+from ..record import Record, is_session
+from ._moving_creation import create
+from ._moving_ends import delete
 from ._moving_records import (
-    created_sealed,
+    MOST_ROUNDS,
     current,
     held,
     holds_session,
-    is_mark,
-    is_mark_of,
     is_place,
     is_sealed,
-    is_session,
     overrun,
     unsealed,
 )
 from ._moving_steps import OnePlace, Refused, settle
-from .base import SessionStore, not_live, overtaken, taken
+from .base import SessionStore, not_live, overtaken
 from .caching import CachingStore
 
 _log = logging.getLogger("wsgi_sessions")
 
 _Result = TypeVar("_Result")
 
-# So often others may come first, before a write gives up.
-_MOST_ROUNDS = 100
+# So many failures in a row are an outage, and not some records that a store cannot take.
+_MOST_FAILURES = 10
+# So many batches of marks and the like, which nobody is told of, are enough for one sweep.
+_MOST_BATCHES = 10
 
 
 class MigratingStore(SessionStore):
@@ -57,7 +56,7 @@ class MigratingStore(SessionStore):
         held was used or has ended; nothing can tell.
     :param new: where they shall be.
     :param moving: False leaves everything where it is, for the time in which some processes know only one of the
-        stores. What is in the old one is then touched by a save, which counts as one.
+        stores. A touch of what is in the old one then raises its version, as a save does.
     :raises ValueError: if the new store cannot compare and swap, or both are the same, or one is a CachingStore.
     """
 
@@ -66,50 +65,23 @@ class MigratingStore(SessionStore):
         self._old = old
         self._new = new
         self._moving = moving
-        # In the old store a move only has to be safe from writers, and there are none if all move.
-        self.atomic = moving or old.atomic
+        # What has not moved is as safe as the old store is.
+        self.atomic = old.atomic
         self.shared = old.shared and new.shared
         self.enumerable = old.enumerable and new.enumerable
         # Of what is created now: the old store may have something for delete_expired to return all the same.
         self.expires_itself = (new if moving else old).expires_itself
+        # By id, what move() has found out, so that it is not sealed and unsealed each time.
+        self._refused: dict[str, Refused] = {}
 
     def create(self, record: Record) -> None:
         """Insert a new record; see :meth:`SessionStore.create`.
 
-        :raises SessionTooLarge: if it is too large for the store that it shall be in.
+        It is created in the old store and moves at once; if it is too large to move, it stays there.
+
+        :raises SessionTooLarge: if it is too large for the old store.
         """
-        for _ in range(_MOST_ROUNDS):
-            there = self._new.load(record.id)
-            # Movers of what had the id before may still be on their way, and delete what they have moved.
-            moves = self._moving or (there is not None and is_mark(there))
-            if there is not None and is_mark(there):
-                free(self._old, self._new, record.id)
-            elif there is not None and not is_place(there):
-                raise taken(record.id)
-            self._old.create(created_sealed(record) if moves else record)
-            try:
-                if moves:
-                    settle(self._old, self._new, record.id, is_moving=self._moving)
-                there = self._new.load(record.id)
-                if there is not None and is_session(there) and there.payload != record.payload:
-                    # Another one was created and has moved before this one was in the old store.
-                    raise taken(record.id)
-            except Refused as refused:
-                self._old.delete(record.id)
-                raise refused.error from None
-            except (RecordExists, OnePlace):
-                self._old.delete(record.id)
-                raise
-            if there is None or is_place(there):
-                if not moves or record.expires <= clock.now():
-                    return
-                # A mover or a delete of what had the id before was late, and took this one for it.
-            elif is_session(there) or is_mark_of(there, record):
-                return
-            else:
-                # A delete was late, and has left a mark of what had the id before.
-                self._old.delete(record.id)
-        raise overrun(record.id)
+        create(self._old, self._new, record, is_moving=self._moving)
 
     def load(self, id: str) -> Record | None:
         """Return the live record or None; see :meth:`SessionStore.load`. It moves nothing."""
@@ -159,7 +131,10 @@ class MigratingStore(SessionStore):
         removed: list[Record] = []
         try:
             for store in (self._new, self._old):
-                while len(removed) < limit and (batch := store.delete_expired(limit - len(removed))):
+                for _ in range(_MOST_BATCHES):
+                    batch = store.delete_expired(limit - len(removed)) if len(removed) < limit else []
+                    if not batch:
+                        break
                     removed += [unsealed(record) for record in batch if self._was_last(store, record)]
         except StoreError as error:
             # The caller must learn of what was removed. If the failure lasts, a call that removed nothing raises.
@@ -204,25 +179,40 @@ class MigratingStore(SessionStore):
 
         Any number of processes may do so, and the site may run: ``while store.move(): ...``.
 
-        :returns: how many were moved; 0 if none are left.
+        :returns: how many have left the old store, also if others have moved or ended them; 0 if none are left.
         :raises NotImplementedError: if the old store cannot list what it holds.
-        :raises StoreError: if one of the stores failed; nothing is lost, call it again. Also if all that is left is
-            refused by one of them, and stays in the old one: says how many, and why the first one.
+        :raises StoreError: if one of the stores failed; nothing is lost, call it again. Also if what is left cannot
+            move, and stays in the old one: says how many records that are, and why the first one.
         """
-        count = 0
-        refused: list[Exception] = []
+        count = failures = 0
+        staying: list[tuple[str, Exception]] = []
         for stored in self._all_in_old():
             if count >= limit:
                 break
             if not self._moving and not is_sealed(stored):
                 continue
+            known = self._refused.pop(stored.id, None)
             try:
+                if known is not None and known.stays.version == stored.version:
+                    raise known
                 settle(self._old, self._new, stored.id, is_moving=self._moving)
                 count += 1
-            except (Refused, SessionTooLarge) as error:
-                refused.append(error)
-        if refused and not count:
-            raise StoreError(f"records that cannot move and stay in the old store: {len(refused)}; first: {refused[0]}")
+                failures = 0
+            except Refused as refused:
+                self._refused[stored.id] = refused
+                staying.append((stored.id, refused.error))
+            except OnePlace:
+                raise
+            except (SessionTooLarge, StoreError) as error:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    raise
+                staying.append((stored.id, error))
+        if staying and not count:
+            id, why = staying[0]
+            raise StoreError(
+                f"records that cannot move and stay in the old store: {len(staying)}; first, {id!r}: {why}"
+            )
         return count
 
     def left(self) -> int:
@@ -234,8 +224,8 @@ class MigratingStore(SessionStore):
 
     def _write(self, record: Record, in_new: Callable[[], _Result], in_old: Callable[[Record], _Result]) -> _Result:
         """Write where the record is, or where it belongs."""
-        for _ in range(_MOST_ROUNDS):
-            there = self._new.load(record.id)
+        there = self._new.load(record.id)
+        for _ in range(MOST_ROUNDS):
             if there is not None and not is_place(there):
                 if not is_session(there):
                     raise not_live(record.id)
@@ -243,6 +233,7 @@ class MigratingStore(SessionStore):
                     raise overtaken(record, there.version)
                 with suppress(RecordNotFound, VersionConflict):
                     return in_new()
+                there = self._new.load(record.id)
                 continue
             try:
                 stored = settle(self._old, self._new, record.id, is_moving=self._moving)
@@ -255,7 +246,8 @@ class MigratingStore(SessionStore):
                     raise overtaken(record, version)
                 with suppress(RecordNotFound, VersionConflict):
                     return in_old(stored)
-            elif current(None, self._new.load(record.id)) is None:
+            there = self._new.load(record.id)
+            if stored is None and current(None, there) is None:
                 # Neither was it there, nor has it been moved, now or by somebody else.
                 raise not_live(record.id)
         raise overrun(record.id)
