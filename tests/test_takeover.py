@@ -26,6 +26,7 @@ from wsgi_sessions import (
 )
 from wsgi_sessions.legacy import LegacyError, LegacySession, Reason
 from wsgi_sessions.migration.base import Source
+from wsgi_sessions.migration.beaker import read_options, source_of
 from wsgi_sessions.migration.retired import RetiredSource
 from wsgi_sessions.notes import imported_record, note_id
 from wsgi_sessions.operations import revoke
@@ -522,6 +523,90 @@ class TestNothingIsLost:
         assert [record.id.startswith("legacy.") for record in heard] == [False]
 
 
+class TestLost:
+    """An exception leaves the application, so the browser is told of nothing and still has the old cookie."""
+
+    def crash(self, visitor: Visitor) -> None:
+        def fail(session: Any) -> None:
+            assert session["user"] == "anna"
+            session["user"] = "nobody"
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            visitor.visit(fail)
+        assert set(visitor.cookies) == {"shelf"}
+
+    @pytest.mark.parametrize("retire", ["delete", "keep"])
+    @pytest.mark.parametrize("crashes", [1, 3])
+    def test_the_visitor_is_not_logged_out(self, shelf: Shelf, retire: str, crashes: int) -> None:
+        with ReplacedClock() as time:
+            site = Site(legacy=[shelf], retire=retire)
+            visitor = visitor_of(site)
+            for _ in range(crashes):
+                self.crash(visitor)
+                time.advance(15 * MINUTE)
+                visitor_of(site, "key-of-nobody").read()
+            assert visitor.read() == {"user": "anna", "cart": ["tea"]}
+            assert len(session_records(site)) == 1
+            # From then on it is as if nothing had happened.
+            assert visitor_of(site).read() == visitor.read()
+            assert site.store.load(f"legacy.salt.{session_records(site)[0].id}") is not None
+            time.advance(1.1 * MINUTE)
+            assert visitor_of(site).read() == {}
+            assert visitor.read() == {"user": "anna", "cart": ["tea"]}
+            assert site.store.load(f"legacy.salt.{session_records(site)[0].id}") is None
+
+    def test_a_day_later_it_opens_nothing(self, shelf: Shelf) -> None:
+        shelf.sessions["key-anna"] = LegacySession(data={"user": "anna"}, expires=clock.now() + 72 * HOUR)
+        with ReplacedClock() as time:
+            site = Site(legacy=[shelf], expiry=OnInactivity(timedelta(days=9)))
+            visitor = visitor_of(site)
+            self.crash(visitor)
+            time.advance(timedelta(hours=23))
+            self.crash(visitor)
+            time.advance(timedelta(hours=25))
+            assert visitor.read() == {}
+
+    def test_one_that_another_request_has_told_of_is_not_opened_any_longer(self, shelf: Shelf) -> None:
+        with ReplacedClock() as time:
+            site = Site(legacy=[shelf])
+            visitor_of(site).read()
+            self.crash(visitor_of(site))
+            time.advance(2 * MINUTE)
+            assert visitor_of(site).read() == {}
+
+    def test_a_logout_amid_it_is_final(self, site: Site) -> None:
+        def log_out(session: Any) -> None:
+            session.flush()
+            raise ZeroDivisionError
+
+        visitor = visitor_of(site)
+        with pytest.raises(ZeroDivisionError):
+            visitor.visit(log_out)
+        assert visitor_of(site).read() == {}
+
+    def test_a_logout_after_it_is_final(self, site: Site) -> None:
+        visitor = visitor_of(site)
+        self.crash(visitor)
+        visitor.visit(lambda session: session.flush())
+        assert visitor_of(site).read() == {}
+
+    def test_a_store_that_fails_then_leaves_the_error_of_the_application(
+        self, shelf: Shelf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = Failing(None, 0)
+        site = Site(store, legacy=[shelf])
+
+        def fail(session: Any) -> None:
+            assert session["user"] == "anna"
+            store.method = "load"
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            visitor_of(site).visit(fail)
+        assert "may not get into it" in caplog.text
+
+
 class TestTerms:
     def take(self, shelf: Shelf, session: LegacySession, **options: Any) -> tuple[Site, Visitor]:
         shelf.sessions["key-anna"] = session
@@ -621,6 +706,11 @@ class TestRetiring:
         with pytest.raises(TypeError, match="not of object"):
             Site(legacy=[object()])
 
+    def test_nothing_in_the_place_of_a_source_is_refused_with_the_reason(self) -> None:
+        source = source_of(read_options({"session.type": "memory"}))
+        with pytest.raises(TypeError, match=r"not of NoneType: source_of\(\) returns None where .* in memory"):
+            Site(legacy=[source])
+
     def test_a_source_without_a_list_is_told_of(self, shelf: Shelf) -> None:
         with pytest.raises(TypeError, match=r"not Shelf: write legacy=\[source\]"):
             Site(legacy=shelf)
@@ -673,6 +763,48 @@ class TestFailures:
         assert "bad-signature" in caplog.text
         assert "forged-credential" not in caplog.text
         assert "key-anna" not in caplog.text
+
+    @pytest.mark.parametrize("quotes", ["", '"'])
+    def test_an_old_cookie_of_our_name_is_not_logged_as_malformed(
+        self, shelf: Shelf, quotes: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG, "wsgi_sessions.security")
+        same = Shelf(cookie_name="id")
+        same.sessions = shelf.sessions
+        site = Site(legacy=[Shelf(), same])
+        for cookie in ("key-anna", "key-nobody"):
+            visitor = visitor_of(site, f"{quotes}{cookie}{quotes}", name="id")
+            visitor.read()
+            visitor.visit(lambda session: session.delete())
+        assert not [text for text in caplog.messages if "malformed" in text]
+
+    def test_nor_is_one_beside_ours(self, shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG, "wsgi_sessions.security")
+        site = Site(legacy=[Shelf(cookie_name="id", path="/shop")])
+        visitor = site.visitor()
+        visitor.set(n=1)
+        visitor.visit(lambda session: session["n"], cookie=f"id=key-anna; id={visitor.token}")
+        assert not [text for text in caplog.messages if "malformed" in text]
+
+    def test_one_that_nobody_accepts_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG, "wsgi_sessions.security")
+        site = Site(legacy=[Shelf(cookie_name="id"), Shelf(cookie_name="id")])
+        visitor_of(site, "forged", name="id").read()
+        assert caplog.messages == ["malformed session cookie 'id'"]
+
+    def test_a_takeover_is_logged_and_what_loses_a_session_is_a_warning(
+        self, shelf: Shelf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG, "wsgi_sessions.migration")
+        shelf.sessions["key-bert"] = LegacySession(data={"k": "x" * 500})
+        site = Site(legacy=[shelf], max_payload=300)
+        for cookie in ("key-anna", "key-bert", "key-nobody"):
+            visitor_of(site, cookie).read()
+        assert [(record.levelname, record.getMessage()[:45]) for record in caplog.records] == [
+            ("INFO", "a session of shelf was taken over"),
+            ("WARNING", "a session of shelf was not taken over: unstor"),
+            ("INFO", "a session of shelf was not taken over: not-fo"),
+        ]
 
     def test_a_storage_that_is_down_is_a_503_and_no_logout(self, site: Site, visitor: Visitor, shelf: Shelf) -> None:
         shelf.is_down = True

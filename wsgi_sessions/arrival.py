@@ -36,6 +36,8 @@ _log = logging.getLogger("wsgi_sessions.migration")
 
 #: How long requests that were sent before our cookie arrived may still come to the new session. Milliseconds.
 JOINING = 60_000
+# For how long they may if no response has told the browser of it. A day.
+_JOINING_LOST = 24 * 60 * 60 * 1000
 # For longer than the legacy session may go on without us: old processes that still run may renew it. A day.
 _MARGIN = 24 * 60 * 60 * 1000
 # How long the note of a session without an end is kept: ten years.
@@ -66,6 +68,8 @@ class Arrival:
 
     #: What could not be taken along, once this request has made a session of it; None as long as none has been made.
     dropped: tuple[tuple[str, str], ...] | None = None
+    #: The session that this request is the first to come to; None if another one has told the browser of it, or will.
+    first_of: str | None = None
 
     def __init__(self, settings: Settings, source: LegacySource, cookie: str, *, retires: bool) -> None:
         self.source = source
@@ -91,7 +95,20 @@ class Arrival:
                 noted = self._noted() if error.reason is Reason.NOT_FOUND else None
                 if noted is None or not noted.is_over:
                     raise
-        return self._join(noted.note)
+        return self._join(noted)
+
+    def lose(self) -> None:
+        """Let requests with the cookie come to the session for a day: no response tells the browser of it.
+
+        :raises LegacyError: if what was noted of it cannot be read.
+        :raises StoreError: if our store failed.
+        """
+        noted = self._noted()
+        if noted is None or noted.note.id != self.first_of:
+            return
+        salt = self._store.load(salt_id(noted.note.id))
+        if salt is not None:
+            self._count_from(noted, salt, clock.now() + _JOINING_LOST - JOINING)
 
     def forget(self) -> bool:
         """Note of a session that could be taken over that it has ended, and delete it there; False if it could not.
@@ -136,20 +153,31 @@ class Arrival:
         session = LegacySession(data=data, created=note.created, expires=note.end, persistent=note.persistent)
         return _Found(session, imported.record.expires, self._kept(note.end))
 
-    def _join(self, note: Note) -> Presented:
+    def _join(self, noted: Noted) -> Presented:
         """Return the session that another request has made of the same one a moment ago.
 
         :raises LegacyError: if it was not then, or has ended.
         """
+        note, now = noted.note, clock.now()
         salt = None if note.id == ENDED else self._store.load(salt_id(note.id))
-        if salt is None or clock.now() - note.taken > JOINING:
+        if salt is None or now - note.taken > JOINING:
             raise LegacyError(Reason.REPLAYED)
         presented = verify(self._settings, SessionToken(note.id, self._secret(salt.payload)))
         if presented.record is None:
             if presented.standing is Standing.NEW:
                 raise LegacyError(Reason.REPLAYED)
             return presented
+        if note.taken - now > JOINING:
+            # It was lost, and this request is the one to tell of it.
+            self.first_of = note.id
+            self._count_from(noted, salt, now)
         return msgspec.structs.replace(presented, is_taken_over=True)
+
+    def _count_from(self, noted: Noted, salt: Record, taken: int) -> None:
+        """Let requests come to the session until a minute after a moment, unless another one says otherwise."""
+        note = Note(SCHEMA, noted.note.id, taken)
+        if store_note(self._store, note, self._ids, noted.record.expires, noted):
+            self._store.touch(salt.id, salt.version, taken + JOINING)
 
     def _make(self, found: _Found, noted: Noted | None) -> Presented:
         """Store what leads to the session and then the session, so that whoever finds it finds what went before."""
@@ -171,7 +199,8 @@ class Arrival:
         faster = self._remember(Note(SCHEMA, token.id, clock.now()), found.kept, noted) if personal else None
         if faster is not None:
             self._drop(token.id)
-            return self._join(faster.note)
+            return self._join(faster)
+        self.first_of = token.id
         self.dropped = found.session.dropped
         self._discard()
         return Presented(ours, envelope, token, is_taken_over=True)

@@ -15,7 +15,7 @@ from .legacy import LegacySource
 from .mapping import FROZEN, HEAD_SENT
 from .presented import Presented, Standing, load_live
 from .record import Record, UnknownSchema
-from .request_sessions import OUTAGE, RequestSessions, check_callable, get_session
+from .request_sessions import OUTAGE, RequestSessions, check_callable, freeze, get_session
 from .response import Headers, HeldResponse
 from .saving import persist
 from .session import Session
@@ -136,7 +136,7 @@ class _SessionResponse(HeldResponse, eq=False, kw_only=True):
             self.middleware.end(self.session, int(self.status[:3]))
 
     def end(self) -> None:
-        self.session._phase = FROZEN
+        freeze(self.session)
 
     def instead_of(self, error: Exception) -> WSGIApplication | None:
         if not isinstance(error, StoreError):

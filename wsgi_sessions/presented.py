@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import enum
 import logging
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -40,6 +42,7 @@ class Presented(msgspec.Struct, frozen=True, gc=False):
 
     :param is_taken_over: it came by the cookie of another library, so the browser does not have ours yet.
     :param removals: the Set-Cookie headers that remove that cookie, once ours is sent.
+    :param if_lost: to be called if ours is not sent.
     """
 
     record: Record | None = None
@@ -48,6 +51,7 @@ class Presented(msgspec.Struct, frozen=True, gc=False):
     standing: Standing = Standing.NEW
     is_taken_over: bool = False
     removals: tuple[tuple[str, str], ...] = ()
+    if_lost: Callable[[], None] | None = None
 
 
 _NOTHING = Presented()
@@ -61,13 +65,14 @@ def find_presented(settings: Settings, cookie_header: str, *, may_send_cookies: 
     :param may_send_cookies: without one of ours, a session of another library cannot be taken over.
     :raises StoreError: if the store cannot tell.
     """
-    if settings.cookie is None:
+    cookie, takeover = settings.cookie, settings.takeover
+    if cookie is None:
         return _NOTHING
-    tokens = settings.cookie.candidates(cookie_header)
+    tokens = cookie.candidates(cookie_header, None if takeover is None else partial(takeover.is_theirs, cookie.name))
     presented = verify(settings, tokens[0]) if len(tokens) == 1 else _choose(settings, tokens)
-    if settings.takeover is None or presented is _AMBIGUOUS or not may_send_cookies:
+    if takeover is None or presented is _AMBIGUOUS or not may_send_cookies:
         return presented
-    completed: Presented = settings.takeover.complete(settings, presented, cookie_header)
+    completed: Presented = takeover.complete(settings, presented, cookie_header)
     return completed
 
 

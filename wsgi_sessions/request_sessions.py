@@ -195,7 +195,7 @@ class RequestSessions:
         """
         if status is not None:
             commit_late(session, status)
-        session._phase = FROZEN
+        freeze(session)
 
     def close(self) -> None:
         """Stop the sweeper of this process, if ``sweep_every`` was given; the next request starts it again.
@@ -231,6 +231,7 @@ class RequestSessions:
         headers = vary_by_cookie(headers)
         if change is None:
             return headers
+        session._state.if_lost = None
         cookie_header = self._cookie_header(change, environ.get("wsgi.url_scheme", "http"))
         headers = forbid_storing(set_cookie(headers, self.cookie.name, cookie_header))
         return [*headers, *session._state.removals] if session._state.removals else headers
@@ -247,6 +248,15 @@ class RequestSessions:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._settings.store!r}, {self.cookie!r})"
+
+
+def freeze(session: Session) -> None:
+    """Let nothing happen to the session of a request any more, and see to one that no response has told of."""
+    session._phase = FROZEN
+    state = session._state
+    if state is not None and state.if_lost is not None:
+        state.if_lost()
+        state.if_lost = None
 
 
 def check_callable(name: str, value: object, kind: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from _thread import RLock  # threading.RLock is a function around it
+from collections.abc import Callable
 
 from . import clock
 from .expiry import Expiry, load_expiry
@@ -64,6 +65,8 @@ class State:
     is_taken_over = False
     #: What goes with the next cookie: the Set-Cookie headers that remove that library's.
     removals: tuple[tuple[str, str], ...] = ()
+    #: To be called if no response tells the browser of it.
+    if_lost: Callable[[], None] | None = None
     is_new = True
     #: The public id that a new session has been told, and gets when it is stored.
     reserved_id: str | None = None
@@ -86,6 +89,7 @@ class State:
         self.removals = presented.removals
         if presented.is_taken_over:
             self.announce = self.is_taken_over = True
+            self.if_lost = presented.if_lost
 
     def adopt(self, presented: Presented) -> None:
         """Become what a request presented: a live session without any change to it, or a new one.
@@ -177,6 +181,7 @@ class State:
         """Let go of a record that is no longer ours: nothing more is stored or announced for this request."""
         _log.warning(reason)
         self.announce = False
+        self.if_lost = None
         # The cookie may belong to a newer login by now: it is not ours to remove.
         self.presented = False
         self.become_new(Standing.CLOSED)
@@ -196,7 +201,7 @@ class State:
             standing = Standing.NEW
         self.ended = True
         self.announce = self.is_kept_empty = False
-        self.reserved_id = None
+        self.reserved_id = self.if_lost = None
         self.become_new(standing)
 
     @property

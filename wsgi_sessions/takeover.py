@@ -4,7 +4,8 @@ Beside the new session a note is stored under a hash of what identified the old 
 made with an insert that only one of several requests can win; the others read it
 and come to the same session and the same token, which is made of the old identity and a salt. The salt is
 there for a minute. Then the note only says that the old session has been taken over,
-so that its cookie, which nobody can revoke, opens nothing any more.
+so that its cookie, which nobody can revoke, opens nothing any more. The minute is a day
+where an exception left the application, so that no response told the browser of the new token.
 
 What identifies the session of a signed cookie is its text, and two visitors may have the same: the same data, signed in
 the same second. They must not meet in one session, so each request with such a cookie makes its own, without a note.
@@ -17,6 +18,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -33,6 +35,7 @@ _log = logging.getLogger("wsgi_sessions.migration")
 
 # Whoever presents one of these has no use for its cookie any more. Others can be read again once a mistake is mended.
 _GONE = (Reason.DELETED, Reason.EXPIRED, Reason.REPLAYED)
+_WHY_NONE = ": source_of() returns None where Beaker kept the sessions in memory, or where they cannot be read"
 # Of the dropped keys of one session, which may have come from its visitor.
 _MOST_LOGGED = 20
 
@@ -56,6 +59,7 @@ class Takeover:
             if isinstance(source, type) or not callable(getattr(source, "identify", None)):
                 raise TypeError(
                     f"legacy must be a list of sources such as FlaskSource(secret_key), not of {_described(source)}"
+                    f"{_WHY_NONE if source is None else ''}"
                 )
         self._sources = tuple(sources)
         self._retires = retire == "delete"
@@ -102,6 +106,10 @@ class Takeover:
             except LegacyError as error:
                 self._refuse(arrival.source, error)
 
+    def is_theirs(self, name: str, text: str) -> bool:
+        """Tell whether a cookie of that name and value is one that a source accepts."""
+        return any(_accepts(source, cookie) for source in self._sources for cookie in source.cookies(f"{name}={text}"))
+
     def _find(
         self, settings: Settings, presented: Presented, cookie_header: str
     ) -> tuple[Presented, tuple[tuple[str, str], ...]]:
@@ -143,7 +151,7 @@ class Takeover:
     def _arrivals_of(self, settings: Settings, source: LegacySource, cookie_header: str) -> Iterator[Arrival]:
         ours = settings.cookie
         for cookie in source.cookies(cookie_header):
-            if ours is not None and ours.candidates(f"{ours.name}={cookie}"):
+            if ours is not None and ours.is_ours(cookie):
                 # One of ours, under the same name.
                 continue
             try:
@@ -156,10 +164,12 @@ class Takeover:
 
     def _taken(self, arrival: Arrival) -> Presented:
         presented = arrival.take()
+        if arrival.first_of is not None:
+            self._salts.append((clock.now(), salt_id(arrival.first_of)))
+            presented = msgspec.structs.replace(presented, if_lost=partial(self._lose, arrival))
         if arrival.dropped is not None:
-            assert presented.token is not None
-            self._salts.append((clock.now(), salt_id(presented.token.id)))
             self._count(arrival.source, "taken-over")
+            _log.info("a session of %s was taken over", arrival.source.system)
             for _ in arrival.dropped:
                 self._count(arrival.source, "dropped-key")
             for where, why in arrival.dropped[:_MOST_LOGGED]:
@@ -167,6 +177,18 @@ class Takeover:
             if more := len(arrival.dropped[_MOST_LOGGED:]):
                 _log.info("of a session of %s, %d more were dropped", arrival.source.system, more)
         return presented
+
+    def _lose(self, arrival: Arrival) -> None:
+        """Leave the old cookie its use: it is the only one that the browser has."""
+        for stored in tuple(self._salts):
+            if stored[1] == salt_id(arrival.first_of or ""):
+                with suppress(ValueError):
+                    self._salts.remove(stored)
+        try:
+            arrival.lose()
+        except (LegacyError, StoreError):
+            system = arrival.source.system
+            _log.warning("a session of %s was taken over, and its visitor may not get into it", system, exc_info=True)
 
     def _delete_salts(self, settings: Settings) -> None:
         """Delete those that have ended: with one in hand, and the old storage, a token can be made."""
@@ -184,10 +206,19 @@ class Takeover:
 
     def _refuse(self, source: LegacySource, error: LegacyError) -> None:
         self._count(source, error.reason)
-        _log.info("a session of %s was not taken over: %s", source.system, error)
+        # One that only we cannot store is lost as a whole.
+        level = logging.WARNING if error.reason is Reason.UNSTORABLE else logging.INFO
+        _log.log(level, "a session of %s was not taken over: %s", source.system, error)
 
     def _count(self, source: LegacySource, what: str) -> None:
         self.counts[source.system, str(what)] += 1
+
+
+def _accepts(source: LegacySource, cookie: str) -> bool:
+    try:
+        return bool(source.identify(cookie))
+    except LegacyError:
+        return False
 
 
 def _described(value: object) -> str:

@@ -250,6 +250,25 @@ def test_malformed_cookie_is_logged_once_and_without_its_value(caplog):
     assert GOOD.secret not in repr(vars(record))
 
 
+def test_a_cookie_of_another_library_under_the_same_name_is_not_logged_as_malformed(caplog):
+    caplog.set_level(logging.INFO)
+    seen = []
+    header = f"id=theirs; id={GOOD.value}"
+    assert SessionCookie().candidates(header, lambda text: not seen.append(text)) == [GOOD]
+    assert seen == ["theirs"]
+    assert caplog.messages == []
+    SessionCookie().candidates("id = theirs ; id=hunter2; id=hunter3", lambda text: text == "theirs")
+    assert caplog.messages == ["malformed session cookie 'id'"]
+
+
+def test_asking_whether_it_is_ours_logs_nothing(caplog):
+    caplog.set_level(logging.INFO)
+    cookie = SessionCookie()
+    assert cookie.is_ours(GOOD.value) and not cookie.is_ours("hunter2")
+    assert cookie.is_in(f"id=hunter2; id={GOOD.value}") and not cookie.is_in("id=hunter2")
+    assert caplog.records == []
+
+
 def test_well_formed_cookies_are_not_logged(caplog):
     caplog.set_level(logging.DEBUG)
     SessionCookie().candidates(f"id={GOOD.value}; id={EVIL.value}; bad pair; other=x")

@@ -26,6 +26,7 @@ from docutils import nodes
 from harness import Browser, Exchange, RecordingStore, Response, call, garbage_of, serve
 from servers import TIMEOUT
 from test_readme import ROOT, blocks, execute, find, parsed
+from test_takeover import Shelf
 
 import wsgi_sessions
 from wsgi_sessions import (
@@ -42,6 +43,7 @@ from wsgi_sessions import (
     get_session,
 )
 from wsgi_sessions.integrations.base import OPTIONS
+from wsgi_sessions.legacy import LegacySession
 from wsgi_sessions.migration.pyramid import PyramidSource
 from wsgi_sessions.operations import revoke
 from wsgi_sessions.testing import ReplacedClock
@@ -147,6 +149,8 @@ class Site:
 ALONE = ["factory", "include"]
 everywhere = pytest.mark.parametrize("mode", [*ALONE, "around", "both"])
 alone = pytest.mark.parametrize("mode", ALONE)
+# An older WebTest finds the fields of a form by a name that BeautifulSoup has deprecated.
+with_forms = pytest.mark.filterwarnings("ignore:Call to deprecated method findAll:DeprecationWarning:webtest.forms")
 
 
 def crash(request: Any) -> Any:
@@ -248,6 +252,39 @@ def test_an_exception_takes_the_changes_along(mode: str) -> None:
         site.visit(crash)
     assert site.store.methods == ["load"]
     assert site.read() == {"n": 1}
+
+
+def with_old_session(mode: str, **options: Any) -> Site:
+    """A site whose visitor has a session of another library."""
+    shelf = Shelf()
+    shelf.sessions["key-anna"] = LegacySession(data={"user": "anna"})
+    site = Site(mode, legacy=[shelf], **options)
+    site.browser.put("shelf", "key-anna")
+    return site
+
+
+@everywhere
+def test_an_exception_in_the_first_request_of_an_old_session_loses_nobody(mode: str) -> None:
+    with ReplacedClock() as time:
+        site = with_old_session(mode)
+        with pytest.raises(ZeroDivisionError):
+            site.visit(crash)
+        assert set(site.browser.cookies) == {"shelf"}
+        time.advance(timedelta(hours=1))
+        assert site.read() == {"user": "anna"}
+        assert set(site.browser.cookies) == {"id"}
+
+
+@everywhere
+def test_an_old_session_whose_first_request_was_repeated_is_not_opened_a_minute_later(mode: str) -> None:
+    with ReplacedClock() as time:
+        site = with_old_session(mode, configure=lambda config: config.include("pyramid_retry"))
+        assert site.visit(Attempts(failures=1)).status == 200
+        assert site.read() == {"user": "anna", "attempt2": True}
+        time.advance(timedelta(minutes=2))
+        thief = Browser(site.app)
+        thief.put("shelf", "key-anna")
+        assert site.read(thief) == {}
 
 
 @everywhere
@@ -1155,6 +1192,7 @@ def test_the_csrf_token_stays_until_a_new_one_is_asked_for() -> None:
     assert site.read() == {"_csrft_": new[0]}
 
 
+@with_forms
 @pytest.mark.parametrize("policy", [LegacySessionCSRFStoragePolicy(), SessionCSRFStoragePolicy()])
 @everywhere
 def test_forms_are_protected(mode: str, policy: Any) -> None:
@@ -1523,6 +1561,7 @@ def test_every_python_block_is_run_by_a_test_below(page: Any) -> None:
     assert [code for code in blocks(page, "python") if not any(text in code for text in texts)] == []
 
 
+@with_forms
 def test_the_page_leads_to_a_login_in_short(page: Any, tmp_path: Path) -> None:
     code = find(page, "make_server(").replace("sqlite:///sessions.db", f"sqlite:///{tmp_path}/sessions.db")
     assert len([line for line in code.splitlines() if line.strip()]) <= 30

@@ -1,7 +1,8 @@
 """The session's cookie: its attributes, its reading and its writing.
 
 The session and the middleware know two methods of it: ``candidates``, tokens
-out of a Cookie header, and ``header``, a Set-Cookie header out of a token.
+out of a Cookie header, and ``header``, a Set-Cookie header out of a token;
+where other libraries' cookies come too, ``is_ours`` and ``is_in`` tell.
 It is no general cookie parser: it sees one name, and values without quotes or
 escapes.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
@@ -91,13 +93,15 @@ class SessionCookie:
         object.__setattr__(self, "_start", f"{self.name}=")
         object.__setattr__(self, "_attributes", _format_attributes(self))
 
-    def candidates(self, header: str) -> list[SessionToken]:
+    def candidates(self, header: str, is_theirs: Callable[[str], bool] | None = None) -> list[SessionToken]:
         """Return the tokens to try out of a Cookie header, in its order.
 
         At most five, no two alike. Never raises; a header over 16 KiB counts
         as empty. Cookies of this name that hold no token are logged, and skipped.
 
         :param header: ``HTTP_COOKIE`` as the server left it, or an empty text.
+        :param is_theirs: tells whether a value that holds no token is that of another library's cookie of this name,
+            which is skipped and not logged; None where there is no other.
         """
         if len(header) > _MAX_HEADER:
             _log.info("cookie header over %d characters ignored", _MAX_HEADER)
@@ -121,9 +125,10 @@ class SessionCookie:
             key, equals, text = pair.partition("=")
             if not equals or key.strip(_WHITESPACE) != name:
                 continue
-            token = self._unwrap(text.strip(_WHITESPACE))
+            text = text.strip(_WHITESPACE)
+            token = self._unwrap(text)
             if token is None:
-                malformed = True
+                malformed = malformed or is_theirs is None or not is_theirs(text)
             elif not tokens:
                 tokens.append(token)
             elif token.value not in [known.value for known in tokens]:
@@ -133,6 +138,14 @@ class SessionCookie:
         if malformed:
             _log.info("malformed session cookie %r", name)
         return tokens
+
+    def is_ours(self, text: str) -> bool:
+        """Tell whether a cookie's value holds a token; what does not is not logged."""
+        return self._unwrap(text) is not None
+
+    def is_in(self, header: str) -> bool:
+        """Tell whether a Cookie header holds a token; what does not is not logged."""
+        return bool(self.candidates(header, lambda text: True))
 
     def header(self, token: SessionToken | None, max_age: int | None = None) -> tuple[str, str]:
         """Return the Set-Cookie header that hands out a token.

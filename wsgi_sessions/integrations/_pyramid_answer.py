@@ -16,7 +16,7 @@ except ImportError:  # then nothing is repeated
     is_error_retryable = None
 
 from ..exceptions import HeadersSent, StoreError
-from ..mapping import OPEN
+from ..mapping import FROZEN, OPEN
 from ..request_sessions import OUTAGE, RequestSessions
 from ..response import is_complete
 from ..session import Session
@@ -93,7 +93,7 @@ class Answer:
     def _end(self, request: Any) -> None:
         if is_to_be_repeated(request):
             self._session._begin_again()
-            self._sessions.end(self._session)
+            self._session._phase = FROZEN
             request.environ[_REPEATED] = self._session
             return
         if self._is_streamed:

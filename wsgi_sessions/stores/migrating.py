@@ -1,7 +1,7 @@
 """Two stores as one, while the sessions of the old one move to the new one and the site runs.
 
-The new store comes first for all reads and writes, and a session there is the one that counts. A save looks there first:
-only a session is overwritten, never a place that is kept for one, whose version a late writer might happen to have.
+The new store comes first for all reads and writes, and a session there is the one that counts. A save looks there
+first: only a session is overwritten, never a place that is kept for one, whose version a late writer might have.
 
 How one record moves is told in :mod:`._moving_steps`.
 """
