@@ -438,3 +438,42 @@ def test_what_waits_is_as_the_codec_writes_it() -> None:
     run([stored("anna", {"roles": {"a"}})], store)
     (record,) = store.scan()
     assert codec.encode({"a"}) in record.payload
+
+
+class TestEndedThere:
+    """Where a storage keeps a trace of a logout, what was imported before does not outlive it."""
+
+    @pytest.mark.parametrize("reason", [Reason.DELETED, Reason.NOT_FOUND])
+    def test_what_still_waited_opens_no_session_any_more(self, store: SessionStore, reason: Reason) -> None:
+        run([stored("anna"), stored("ben")], store)
+        report = run([failed("anna", reason), stored("ben")], store)
+        assert counts(report) == {"read": 2, "ended": 1, "already there": 1}
+        # The old storage is switched off.
+        client = site(store)
+        client.set_cookie("shelf_id", "anna")
+        assert client.get("/", buffered=True).text == "None"
+        client.set_cookie("shelf_id", "ben")
+        assert client.get("/", buffered=True).text == "ben"
+
+    def test_one_that_was_only_being_written_loses_nothing(self, store: SessionStore) -> None:
+        run([stored("anna")], store)
+        run([failed("anna", Reason.NOT_FOUND, "an empty file")], store)
+        assert counts(run([stored("anna")], store)) == {"read": 1, "imported": 1}
+
+    def test_what_was_taken_over_goes_on(self, store: SessionStore) -> None:
+        run([stored("anna")], store)
+        client = site(store)
+        client.set_cookie("shelf_id", "anna")
+        assert client.get("/", buffered=True).text == "anna"
+        run([failed("anna", Reason.DELETED)], store)
+        assert client.get("/", buffered=True).text == "anna"
+
+    def test_a_dry_run_leaves_it(self, store: SessionStore) -> None:
+        run([stored("anna")], store)
+        before = store.load(note_id("shelf", "anna"))
+        report = run([failed("anna", Reason.DELETED)], store, dry_run=True)
+        assert (counts(report), store.load(note_id("shelf", "anna"))) == ({"read": 1, "ended": 1}, before)
+
+    def test_what_never_was_there_leaves_nothing(self, store: SessionStore) -> None:
+        run([failed("anna", Reason.DELETED)], store)
+        assert list(store.scan()) == []

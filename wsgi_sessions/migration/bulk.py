@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from .. import clock
 from ..exceptions import RecordExists, RecordNotFound, SerializationError, SessionTooLarge, VersionConflict
 from ..legacy import LegacyError, LegacySession, Reason
-from ..notes import encode_note, imported_record, waiting_note
+from ..notes import encode_note, imported_record, note_id, waiting_note
 from ..operations import is_made
 from ..record import Record
 from ..settings import MAX_PAYLOAD
@@ -75,7 +76,7 @@ class Report:
         self.already_there = 0
         #: By the legacy system's rules.
         self.expired = 0
-        #: Logged out there, or gone between two looks.
+        #: Logged out there, or gone between two looks; what had been imported of it opens no session any more.
         self.ended = 0
         #: By reason; the places are the storage's names of sessions.
         self.unreadable = Causes()
@@ -96,8 +97,8 @@ def import_sessions(
     """Import what a legacy system has stored, and return what came of it.
 
     It can be repeated, also after it was interrupted: what still waits is brought up to date, and what has been taken
-    over since, or was ended here, is left alone. What was ended there since goes on waiting, so the last time is
-    when the legacy application has stopped. The legacy storage is not changed.
+    over since, or was ended here, is left alone. What was ended there since, and has left nothing there, goes on
+    waiting. The last time is when the legacy application has stopped. The legacy storage is not changed.
 
     :param source: as the middleware will have it among its ``legacy``; its secrets do not matter here unless
         they are needed to read what is stored.
@@ -174,6 +175,8 @@ class _Importing:
         except (RecordExists, RecordNotFound, VersionConflict):
             report.already_there += 1
         except LegacyError as error:
+            if error.reason in _ENDED:
+                self._end(found.identity)
             self._count(error, found.where)
         except (SerializationError, SessionTooLarge) as error:
             self._count(LegacyError(Reason.UNSTORABLE, str(error)), found.where)
@@ -203,6 +206,14 @@ class _Importing:
             self._target.delete(record.id)
             self._target.create(record)
         return True
+
+    def _end(self, identity: str) -> None:
+        """Take back what was imported before of a session that has ended there, unless it has been taken over."""
+        stored = self._target.load(note_id(self._system, identity))
+        # Its visitor may be faster, which a delete would not tell.
+        if stored is not None and waiting_note(stored) is not None:
+            with suppress(RecordNotFound, VersionConflict):
+                self._target.save(replace(stored, expires=clock.now()))
 
     def _record(self, identity: str, session: LegacySession) -> Record:
         now = clock.now()
