@@ -394,7 +394,8 @@ class TestResponses:
             count(session)
             raise ZeroDivisionError
 
-        app.catchall = False
+        # In Bottle 0.13.0, setting the attribute of this name changes nothing.
+        app.config["catchall"] = False
         with pytest.raises(ZeroDivisionError):
             call(app)
         assert store.records == []
@@ -450,7 +451,7 @@ class TestResponses:
         self, app: bottle.Bottle, store: RecordingStore, browser: Browser, method: str, catches: bool
     ) -> None:
         app.get("/", callback=count)
-        app.catchall = catches
+        app.config["catchall"] = catches
         if method != "create":
             browser.get()
         store.fail(method)
@@ -494,7 +495,7 @@ class TestInsideOfAMiddleware:
         assert call(validator(app), path="/none").text == "hello"
         assert call(validator(app), path="/request").text == "False"
         assert "is SessionMiddleware wrapped around this app?" in fail_of(app)
-        app.catchall = False
+        app.config["catchall"] = False
         with pytest.raises(SessionMissing):
             call(app)
 

@@ -535,13 +535,18 @@ class TestFiles:
         content = record(text({**TIMES, "a": "x" * 20_000}))
         for number in range(300):
             put(folder, content, session_id=hashlib.md5(b"%d" % number).hexdigest())
-        source = BeakerSource(FileContainer(folder), serializer="pickle")
-        tracemalloc.start()
-        try:
-            assert sum(1 for _ in source.scan()) == 300
-            assert tracemalloc.get_traced_memory()[1] < 40 * len(content)
-        finally:
-            tracemalloc.stop()
+
+        def most() -> int:
+            source = BeakerSource(FileContainer(folder), serializer="pickle")
+            tracemalloc.start()
+            try:
+                assert sum(1 for _ in source.scan()) == 300
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+        # During one of them, Python's table of interned strings may grow, by megabytes.
+        assert min(most(), most()) < 40 * len(content)
 
 
 class TestValues:
@@ -674,8 +679,9 @@ class TestServers:
         source = BeakerSource(SQLContainer(engine, table="sessions", schema="main"), serializer="pickle")
         assert source.open(ID).data == {"a": 1}
 
+    # Errors of an older PyMySQL have the server's own number alone.
     @pytest.mark.parametrize(
-        ("server", "code"), [("sqlite", "SQLITE_ERROR"), ("postgresql", "42P01"), ("mariadb", "42S02")]
+        ("server", "code"), [("sqlite", "SQLITE_ERROR"), ("postgresql", "42P01"), ("mariadb", "(42S02|1146)")]
     )
     def test_a_table_that_is_not_there_holds_no_session(
         self, request: pytest.FixtureRequest, tmp_path: Path, server: str, code: str
