@@ -289,10 +289,10 @@ class TestImport:
         assert "container_file and container_dbm" in result.stderr
         assert rows(run_import(old / "container_dbm", url).stdout)["imported"] == "1"
 
-    def test_a_place_without_sessions_is_told(self, tmp_path: Path, url: str) -> None:
+    def test_a_place_without_sessions_is_told_and_makes_the_exit_code_1(self, tmp_path: Path, url: str) -> None:
         (tmp_path / "wrong").mkdir()
         result = run_import(tmp_path / "wrong", url)
-        assert result.exit_code == 0
+        assert result.exit_code == 1
         assert (
             result.stderr == "nothing of beaker is there: is this the right place, and are these the right options?\n"
         )
@@ -385,7 +385,8 @@ class TestSystems:
             # Whatever other tests have there.
             assert result.exit_code in (0, 1), result.output
             return
-        assert result.exit_code == 0, result.output
+        # It found the place, and nothing in it.
+        assert result.exit_code == 1, result.output
         assert rows(result.stdout)["read"] == "0"
 
     def test_a_storage_that_it_cannot_have_is_refused(self, redis_url: str, url: str) -> None:
@@ -403,15 +404,15 @@ class TestSystems:
             result = run(*command, *wrong)
             assert result.exit_code == 2
             assert f"either --{limit} SECONDS or --no-{limit}" in result.stderr
-        assert run(*command, f"--no-{limit}").exit_code == 0
-        assert run(*command, f"--{limit}", "60").exit_code == 0
+        assert rows(run(*command, f"--no-{limit}").stdout)["read"] == "0"
+        assert rows(run(*command, f"--{limit}", "60").stdout)["read"] == "0"
 
     def test_nor_does_a_file_of_django(self, tmp_path: Path, url: str) -> None:
         command = ("import", "django", tmp_path, "--secret-key", "env:KEY", "--serializer", "json", "--to", url)
         result = run(*command, env={"KEY": PASSWORD})
         assert result.exit_code == 2
         assert "--cookie-age" in result.stderr
-        assert run(*command, "--cookie-age", "60", env={"KEY": PASSWORD}).exit_code == 0
+        assert rows(run(*command, "--cookie-age", "60", env={"KEY": PASSWORD}).stdout)["read"] == "0"
 
     def test_each_is_named_by_help(self) -> None:
         output = run("import", "--help").output
@@ -434,7 +435,10 @@ class TestUsage:
             (("import", "beaker", ".", "--serializer", "json", "--to", f"nosql://u:{PASSWORD}@h"), "nosql:"),
             (("import", "beaker", ".", "--serializer", "json", "--to", f"redis://u:{PASSWORD}@h:port"), "port"),
             (("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--timeout", "soon"), "soon"),
-            (("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--timeout", "0"), "timeout"),
+            (
+                ("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--timeout", "-5"),
+                "'--timeout': it must be more than 0 seconds; if there was none, write --no-timeout\n",
+            ),
             (
                 ("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--no-timeout", "--table", "t"),
                 "--table",
@@ -452,7 +456,7 @@ class TestUsage:
             ),
             (
                 ("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--encrypt-key", "env:NO"),
-                "nothing",
+                "the environment variable NO is not set, or empty",
             ),
             (
                 ("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--encrypt-key", "@/no"),
@@ -466,6 +470,10 @@ class TestUsage:
             (("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--default-lifetime", "0"), "0"),
             (("import", "cherrypy", ".", "--serializer", "pickle", "--to", "memory:", "--zone", "Moon"), "Moon"),
             (("import", "werkzeug", ".", "--serializer", "pickle", "--to", "memory:", "--lifetime", "x"), "seconds"),
+            (
+                ("import", "werkzeug", ".", "--serializer", "pickle", "--to", "memory:", "--lifetime", "0"),
+                "--no-lifetime",
+            ),
             (("import", "zope", "."), "zope"),
             (("sweep", f"nosql://u:{PASSWORD}@h"), "nosql:"),
             (("import", "beaker", ".", "--serializer", "json", "--to", "memory:", "--no-timeout"), "in memory"),
@@ -478,6 +486,26 @@ class TestUsage:
         assert result.exit_code == 2
         assert told in result.stderr
         assert result.stdout == ""
+
+    @pytest.mark.parametrize(
+        ("system", "source", "stored"),
+        [
+            ("flask", "FlaskSource", "flask-session"),
+            ("pyramid", "PyramidSource", "pyramid-session-redis"),
+            ("bottle", "BottleSource", None),
+            ("secure-cookie", "SecureCookieSource", "werkzeug"),
+            ("django-cookie", "DjangoCookieSource", "django"),
+        ],
+    )
+    def test_sessions_in_cookies_are_said_to_move_with_their_visitors(
+        self, system: str, source: str, stored: str | None, tmp_path: Path
+    ) -> None:
+        for arguments in ((), ("--help",), (tmp_path, "--to", "memory:")):
+            result = run("import", system, *arguments)
+            assert result.exit_code == 2
+            assert "in the cookies of their visitors: there is nothing to import" in result.stderr
+            assert f"legacy=[{source}(...)]" in result.stderr
+            assert (f"import {stored}" in result.stderr) == (stored is not None)
 
     def test_it_makes_no_database_where_there_is_none(self, tmp_path: Path) -> None:
         assert run_without_timeout(f"sqlite:///{tmp_path / 'no.db'}", "memory:").exit_code == 2
@@ -506,7 +534,7 @@ class TestUsage:
     def test_what_is_missing_is_named_all_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "redis", None)
         result = run_without_timeout("env:PLACE", "memory:")
-        assert "there is nothing" in result.stderr
+        assert "the environment variable PLACE is not set, or empty" in result.stderr
         result = run(
             "import", "beaker", "env:PLACE", "--serializer", "json", "--to", "memory:", env={"PLACE": "redis://h"}
         )

@@ -22,9 +22,42 @@ from .settings import MAX_PAYLOAD
 from .stores.base import SessionStore
 
 _AGAIN = "what was imported stays; the same command goes on from there"
+# What has no storage: whose sessions they are, the source for them, and what of the same library is stored after all.
+_IN_COOKIES = {
+    "flask": ("Flask", "FlaskSource", "those of Flask-Session: wsgi-sessions import flask-session"),
+    "pyramid": (
+        "Pyramid",
+        "PyramidSource",
+        "those of pyramid_session_redis: wsgi-sessions import pyramid-session-redis",
+    ),
+    "bottle": ("Bottle", "BottleSource", ""),
+    "secure-cookie": ("SecureCookie", "SecureCookieSource", "those in files: wsgi-sessions import werkzeug"),
+    "django-cookie": (
+        "Django's engine signed_cookies",
+        "DjangoCookieSource",
+        "those of other engines: wsgi-sessions import django",
+    ),
+}
 
 
-@click.group("import", epilog="wsgi-sessions import SYSTEM --help tells what each needs.")
+class _Systems(click.Group):
+    """Tells of what cannot be imported why that is so."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name, and what is left of them."""
+        if args[0] in _IN_COOKIES:
+            whose, source, others = _IN_COOKIES[args[0]]
+            raise click.UsageError(
+                f"sessions of {whose} are in the cookies of their visitors: there is nothing to import, they move when "
+                f"their visitors come to an application with legacy=[{source}(...)]{others and f'; {others}'}",
+                ctx,
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group("import", cls=_Systems, epilog="wsgi-sessions import SYSTEM --help tells what each needs.")
 def import_commands() -> None:
     """Bring in the sessions that another library has stored.
 
@@ -38,7 +71,7 @@ def import_commands() -> None:
 
     It can be repeated, and goes on where it was stopped: what waits is renewed if it went on where it comes from, and
     what was taken over is left alone. The last time is when the old application has stopped. It ends with a table; the
-    exit code is 1 if a session could not be read, 3 if one of the two storages failed.
+    exit code is 1 if a session could not be read, or there was none, 3 if one of the two storages failed.
     """
 
 
@@ -72,10 +105,18 @@ def _options(setting: Setting) -> Iterator[click.Option]:
         required=setting.is_required,
         multiple=setting.is_repeated,
         help=setting.help,
+        callback=partial(_check_limit, setting) if setting.is_limit else None,
     )
     if setting.is_limit:
         names = [f"no_{setting.name}", f"--no-{setting.name}"]
         yield click.Option(names, is_flag=True, default=None, help="That there is none: one of the two is needed.")
+
+
+def _check_limit(setting: Setting, _ctx: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+    """Return a number of seconds or a duration, or None if it was not given."""
+    if value is not None and value <= type(value)():
+        raise click.BadParameter(f"it must be more than 0 seconds; if there was none, write --no-{setting.name}")
+    return value
 
 
 def _common_options() -> list[click.Option]:
@@ -130,7 +171,7 @@ def _import(system: System, place: Storage, target: SessionStore, **options: Any
     if not report.read:
         hint = "is this the right place, and are these the right options?"
         click.echo(f"nothing of {system.name} is there: {hint}", err=True)
-    if report.unreadable.total:
+    if report.unreadable.total or not report.read:
         raise SystemExit(1)
 
 

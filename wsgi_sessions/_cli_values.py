@@ -37,16 +37,16 @@ def text_or_elsewhere(value: str) -> str:
     """Return a text, from the environment variable or file that it names if it names one."""
     if value.startswith(_VARIABLE):
         name = value.removeprefix(_VARIABLE)
-        text = os.environ.get(name, "")
+        text, missing = os.environ.get(name, ""), f"the environment variable {name} is not set, or empty"
     elif value.startswith(_FILE):
         name = value.removeprefix(_FILE)
-        text = _contents(name)
+        text, missing = _contents(name), f"there is nothing in {name!r}"
     else:
         return value
     # An editor ends the last line.
     text = text.rstrip("\r\n")
     if not text:
-        raise click.BadParameter(f"there is nothing in {name!r}")
+        raise click.BadParameter(missing)
     return text
 
 

@@ -14,8 +14,9 @@ _FAILED = 3
 def main() -> None:
     """Run the command that the arguments of the process name, and exit.
 
-    The code is 0; 1 if an import found what it could not read; 2 if the command line makes no sense; 3 if a store
-    failed, or whatever else went wrong, which is told in one line without a traceback; 130 if it was interrupted.
+    The code is 0; 1 if an import found what it could not read, or nothing; 2 if the command line makes no sense; 3 if
+    a store failed, or whatever else went wrong, which is told in one line without a traceback; 130 if it was
+    interrupted.
     """
     try:
         code = _run()

@@ -51,6 +51,7 @@ from wsgi_sessions import (
     get_session,
     open_session,
 )
+from wsgi_sessions.integrations import _beaker_ignored
 from wsgi_sessions.integrations.beaker import (
     BeakerMiddleware,
     BeakerSession,
@@ -1405,7 +1406,8 @@ class TestTheStore:
         assert isinstance(store, SQLiteStore) and store.path == f"{path}.wsgi_sessions"
 
     def test_of_a_database_is_a_table_of_its_own_which_is_made(self) -> None:
-        url = services.url_of("postgresql")
+        # As in Beaker, which driver a URL without one means is up to SQLAlchemy: psycopg2 before 2.1.
+        url = services.url_of("postgresql").replace("postgresql:", "postgresql+psycopg:")
         store = wrap({"session.type": "ext:database", "session.url": url}).store
         assert isinstance(store, SQLStore)
         with closing(store):
@@ -1677,6 +1679,46 @@ class TestOptions:
         assert told >= ignored and (told == set()) == (ignored == set())
         # None of those of Beaker's that are read.
         assert len([text for text in log() if "session.encrypt_key encrypts no session of ours" in text]) == 1
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("retier", "retire"),
+            ("sweep_evry", "sweep_every"),
+            ("cookie_nmae", "cookie_name"),
+            ("Take_Over", "take_over"),
+            ("environ_keys", "environ_key"),
+        ],
+    )
+    def test_a_misspelt_one_of_ours_is_refused(self, name: str, meant: str) -> None:
+        message = f"unknown option '{name}'; did you mean {meant}?"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            wrap(**{name: "keep"})
+        with pytest.raises(ValueError, match=re.escape(message)):
+            session_filter_app_factory(_nothing, {}, **{name: "keep"})
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            ({"cookie_pth": "/app"}, "did you mean session.cookie_path?"),
+            ({"tiemout": "60"}, "did you mean session.timeout?"),
+            ({"session.retier": "keep"}, "session.retier is ignored: no option of Beaker's sessions has this name"),
+            ({"crypto_type": "nss", "sa.pool_recycle": "60"}, "session.crypto_type is ignored"),
+            ({"colour": "red"}, "session.colour is ignored: no option of Beaker's sessions has this name"),
+        ],
+    )
+    def test_another_name_is_only_told(self, options: dict[str, Any], told: str, log: Callable[[], list[str]]) -> None:
+        wrap(**options)
+        assert any(told in text for text in log())
+
+    def test_none_of_beakers_is_taken_for_one_of_ours(self) -> None:
+        theirs = {*inspect.signature(beaker.session.Session).parameters, "lock_dir", "log_file", "sa_opts", "sa.url"}
+        _beaker_ignored.refuse_misspelt(theirs | {"webtest_varname", "memcache_module", "dbmmodule", "session_class"})
+
+    def test_every_argument_of_ours_is_known_by_its_name(self) -> None:
+        parameters = inspect.signature(BeakerMiddleware).parameters.values()
+        taken = {parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD}
+        assert set(_beaker_ignored.OURS) == taken
 
     @pytest.mark.parametrize(
         ("options", "ignored"),

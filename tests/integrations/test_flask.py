@@ -18,6 +18,7 @@ from flask_site import CheckedClient, FlaskSite
 from harness import RecordingStore, make_environ
 from markupsafe import Markup
 from werkzeug.exceptions import Forbidden
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import Client
 
 from wsgi_sessions import (
@@ -897,6 +898,25 @@ class TestWithoutAStore:
         app.config["WSGI_SESSIONS_STORE"] = MemoryStore()
         WSGISessions(app, legacy=[FlaskSource("of the old application")], retire="keep")
         assert app.wsgi_app.legacy_counts == {}  # type: ignore[attr-defined]
+
+    def test_there_is_nothing_to_count(self) -> None:
+        assert WSGISessions(flask.Flask("site")).legacy_counts == {}
+        assert WSGISessions().legacy_counts == {}
+
+
+class TestLegacyCounts:
+    def test_they_are_there_behind_proxy_fix_and_of_all_applications(self) -> None:
+        sessions = WSGISessions(store=MemoryStore(), legacy=[FlaskSource("of the old application")])
+        assert sessions.legacy_counts == {}
+        for name in ("site", "shop"):
+            app = flask.Flask(name)
+            app.add_url_rule("/", view_func=lambda: str(flask.session.get("n")))
+            sessions.init_app(app)
+            app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
+            client = CheckedClient(app)
+            client.set_cookie("session", "forged")
+            assert client.get("/").text == "None"
+        assert sessions.legacy_counts == {("flask", "bad-signature"): 2}
 
 
 class TestWithBucket:

@@ -76,6 +76,52 @@ class TestSigned:
         site.set(client, k=1)
         assert site.ask(client, dict) == {"k": 1}
 
+    @pytest.mark.parametrize(
+        ("options", "config", "message"),
+        [
+            (
+                {},
+                {"SECRET_KEY": "hunter2", "SESSION_USE_SIGNER": True},
+                "SESSION_USE_SIGNER signs the cookie with SECRET_KEY, which is too weak for that "
+                "(shorter than 32 bytes): remove SESSION_USE_SIGNER, the token needs no signature",
+            ),
+            (
+                {"signed": True},
+                {"SECRET_KEY": "hunter2" * 5, "SESSION_USE_SIGNER": True},
+                "signed=True signs the cookie with SECRET_KEY, which is too weak for that "
+                "(a repetition, a sequence or of too few different characters): "
+                "leave signed out, the token needs no signature",
+            ),
+            (
+                {},
+                {
+                    "SECRET_KEY": secrets.token_hex(32),
+                    "SECRET_KEY_FALLBACKS": [secrets.token_hex(32), "hunter2"],
+                    "SESSION_USE_SIGNER": True,
+                },
+                "SESSION_USE_SIGNER has cookies read that were signed with SECRET_KEY_FALLBACKS[1], which is too weak "
+                "for that (shorter than 32 bytes): remove SESSION_USE_SIGNER, the token needs no signature",
+            ),
+        ],
+    )
+    def test_a_key_that_is_too_weak_is_named_and_so_is_what_wants_it(
+        self, options: dict[str, Any], config: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ValueError) as caught:
+            FlaskSite(config=config, **options)
+        assert str(caught.value) == message
+
+    @pytest.mark.parametrize(
+        ("key", "message"),
+        [
+            (12345, "SECRET_KEY must be str or bytes, not int"),
+            ("", "SESSION_USE_SIGNER needs SECRET_KEY: set it before WSGISessions gets the app, or remove "),
+        ],
+    )
+    def test_so_is_one_that_is_none(self, key: Any, message: str) -> None:
+        with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+            cookie_of(SECRET_KEY=key, SESSION_USE_SIGNER=True)
+
     def test_fallbacks_are_read_and_the_secret_key_writes(self) -> None:
         """flask#5690: of the old ones Flask lists the most recent first."""
         old, older, new = (secrets.token_urlsafe(32) for _ in range(3))

@@ -86,36 +86,48 @@ def logged_in(app: flask.Flask) -> str:
     app.add_url_rule("/", view_func=index)
     client = app.test_client()
     client.get("/")
-    return str(client.get_cookie("session").value)
+    return str(client.get_cookie(app.config["SESSION_COOKIE_NAME"]).value)
+
+
+# The blocks take over who comes to an application with a name of its own for the cookie, too.
+configured = pytest.mark.parametrize("config", [{}, {"SESSION_COOKIE_NAME": "shop"}])
 
 
 def assert_taken_over(app: flask.Flask, cookie: str) -> None:
     """Show that this application knows the visitor, and gives a cookie of ours."""
     app.add_url_rule("/", view_func=lambda: str(flask.session.get("user")))
-    client = CheckedClient(app)
-    client.set_cookie("session", cookie)
+    client, name = CheckedClient(app), app.config["SESSION_COOKIE_NAME"]
+    client.set_cookie(name, cookie)
     assert [client.get("/").text for _ in range(2)] == ["anna", "anna"]
-    assert client.get_cookie("session") is None
-    assert client.get_cookie("id") is not None
+    if name == "session":
+        assert client.get_cookie("session") is None
+        assert client.get_cookie("id") is not None
+    else:
+        assert client.get_cookie(name).value != cookie
 
 
-def test_nobody_is_logged_out_by_a_move_from_flask(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@configured
+def test_nobody_is_logged_out_by_a_move_from_flask(
+    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any]
+) -> None:
     monkeypatch.chdir(tmp_path)
     old, app = flask.Flask("old"), flask.Flask("new")
-    old.secret_key = app.secret_key = "as it was"
-    run(page, "FlaskSource(", app=app)
+    for each in (old, app):
+        each.config.update(config, SECRET_KEY="as it was")
+    run(page, "FlaskSource.from_config(", app=app)
     with closing(app.wsgi_app.store):
         assert_taken_over(app, logged_in(old))
 
 
-def test_nobody_is_logged_out_by_a_move_from_flask_session(page: Any, redis_url: str) -> None:
+@configured
+def test_nobody_is_logged_out_by_a_move_from_flask_session(page: Any, redis_url: str, config: dict[str, Any]) -> None:
     with redis.Redis.from_url(redis_url) as client, empty_store("redis") as store:
         old, app = flask.Flask("old"), flask.Flask("new")
         for each in (old, app):
-            each.config.update(SESSION_TYPE="redis", SESSION_REDIS=client)
+            each.config.update(config, SESSION_TYPE="redis", SESSION_REDIS=client)
         flask_session.Session(old)
         app.config["WSGI_SESSIONS_STORE"] = store
-        run(page, "FlaskSessionSource(", app=app, Session=WSGISessions)
+        run(page, "FlaskSessionSource.from_config(", app=app, Session=WSGISessions)
         cookie = logged_in(old)
         assert_taken_over(app, cookie)
         assert client.get(f"session:{cookie}") is None

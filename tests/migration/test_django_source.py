@@ -515,7 +515,7 @@ class TestTable:
 
     def test_a_table_of_postgresql_is_read(self, postgresql_url: str, time: ReplacedClock) -> None:
         """There, an end is aware."""
-        engine = create_engine(postgresql_url, poolclass=NullPool)
+        engine = create_engine(postgresql_url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
         name = f"tests_{uuid4().hex}"
         columns = "session_key varchar(40) PRIMARY KEY, session_data text, expire_date timestamptz"
         source = DjangoSource(KEY, engine=engine, table=name, schema="public", zone=ZoneInfo("Asia/Tokyo"))

@@ -24,7 +24,9 @@ from werkzeug.http import parse_cookie
 
 from wsgi_sessions import SessionCookie, clock
 from wsgi_sessions.legacy import LegacyError, LegacySession, Reason
-from wsgi_sessions.migration.base import Unknown
+from wsgi_sessions.migration import beaker
+from wsgi_sessions.migration.base import Source, Unknown
+from wsgi_sessions.migration.django import DjangoCookieSource
 from wsgi_sessions.migration.flask import FlaskSource
 from wsgi_sessions.testing import ReplacedClock
 
@@ -423,6 +425,29 @@ class TestConstruction:
         assert removal.startswith("session=;")
         assert {"Path=/shop", "Domain=example.com", "Secure"} <= set(removal.split("; "))
         assert "Domain" not in of_the_host
+
+    @pytest.mark.parametrize("name", ["__Host-session", "__Secure-session", "__host-session", "__Http-session"])
+    def test_a_name_that_browsers_accept_with_secure_only_needs_no_word_about_it(self, name: str) -> None:
+        options = beaker.BeakerOptions(type="cookie", validate_key="v", key=name)
+        sources: list[Source | None] = [
+            FlaskSource(KEY, cookie_name=name),
+            DjangoCookieSource(KEY, cookie_name=name),
+            beaker.BeakerCookieSource("v", cookie_name=name),
+            beaker.source_of(options),
+        ]
+        for source in sources:
+            assert source is not None
+            ((_, removal),) = source.removals(SessionCookie())
+            assert removal.startswith(f"{name}=;") and "; Secure" in removal
+
+    def test_that_it_was_set_without_is_refused_and_no_other_name_advised(self) -> None:
+        message = "without Secure no browser has accepted a cookie of the name '__Host-session' .*: leave secure out$"
+        with pytest.raises(ValueError, match=message):
+            FlaskSource(KEY, cookie_name="__Host-session", secure=False)
+
+    def test_other_names_are_removed_as_they_were_set(self) -> None:
+        for source in (FlaskSource(KEY), FlaskSource(KEY, secure=False)):
+            assert "Secure" not in source.removals(SessionCookie())[0][1]
 
     def test_nothing_can_be_imported(self, source: FlaskSource) -> None:
         with pytest.raises(NotImplementedError):

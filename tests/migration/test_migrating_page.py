@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import flask
 import pytest
 import redis
+from django.conf import global_settings
 from docutils import nodes
 from harness import page as app_of
 from sqlalchemy import create_engine
@@ -17,13 +20,15 @@ from test_readme import ROOT, blocks, execute, find, parsed
 from werkzeug.test import Client
 
 import wsgi_sessions
-from wsgi_sessions import MemoryStore, Record, clock, store_from_url
+from wsgi_sessions import MemoryStore, OnSessionEnd, Record, clock, store_from_url
+from wsgi_sessions.integrations.base import read_options as read_settings
 from wsgi_sessions.integrations.flask import WSGISessions
 from wsgi_sessions.legacy import LegacySession, Reason
 from wsgi_sessions.migration.flask import FlaskSource
 from wsgi_sessions.migration.flask_session import FlaskSessionSource
 from wsgi_sessions.migration.unknown import Unknown
 from wsgi_sessions.notes import imported_record
+from wsgi_sessions.testing import ReplacedClock
 
 PUBLIC = {name: getattr(wsgi_sessions, name) for name in wsgi_sessions.__all__}
 KEY = "the SECRET_KEY of the old application"
@@ -39,9 +44,10 @@ def run(page: Any, text: str, **names: Any) -> dict[str, Any]:
     return result
 
 
-def old_application() -> flask.Flask:
+def old_application(**config: Any) -> flask.Flask:
     app = flask.Flask("old")
     app.secret_key = KEY
+    app.config.update(config)
 
     @app.get("/")
     def index() -> str:
@@ -55,7 +61,6 @@ def test_every_python_block_is_run_by_a_test_below(page: Any) -> None:
     here = Path(__file__).read_text()
     texts = [text for _, text in re.findall(r"(?:run|find)\(page, ([\"'])(.*?)\1[,)]", here)]
     texts += re.findall(r"^    \"(.*)\",$", here, re.MULTILINE)
-    texts.append("app.secret_key, fallbacks")
     # tests/integrations/test_beaker.py runs those of Beaker.
     beaker = next(
         section for section in page.findall(nodes.section) if section.next_node(nodes.title).astext() == "Beaker"
@@ -86,22 +91,24 @@ def test_objects_are_converted_as_shown(page: Any) -> None:
         names["convert"]("user", Unknown("shop.models.User"))
 
 
-def test_flask_takes_them_over_with_the_integration(page: Any) -> None:
-    old, app = old_application(), flask.Flask("new")
+@pytest.mark.parametrize("name", ["session", "shop"])
+def test_flask_takes_them_over_with_the_integration(page: Any, name: str) -> None:
+    config = {"SESSION_COOKIE_NAME": name, "PERMANENT_SESSION_LIFETIME": timedelta(hours=1)}
+    old, app = old_application(**config), flask.Flask("new")
     app.secret_key = KEY
-    run(
-        page,
-        "app.secret_key, fallbacks",
-        app=app,
-        WSGISessions=WSGISessions,
-        FlaskSource=FlaskSource,
-        store=MemoryStore(),
-    )
+    app.config.update(config)
+    made = {"WSGISessions": WSGISessions, "FlaskSource": FlaskSource, "store": MemoryStore()}
+    run(page, "sessions = WSGISessions(", app=app, **made)
     app.add_url_rule("/", view_func=lambda: flask.session["user"])
-    before, after = old.test_client(), app.test_client()
+    before, after, late = old.test_client(), Client(app), Client(app)
     before.get("/")
-    after.set_cookie("session", before.get_cookie("session").value)
+    for client in (after, late):
+        client.set_cookie(name, before.get_cookie(name).value)
     assert after.get("/").text == "anna"
+    with ReplacedClock() as time:
+        time.advance(timedelta(hours=2))
+        assert late.get("/").status_code == 500
+    assert app.wsgi_app.legacy_counts == {("flask", "taken-over"): 1, ("flask", "replayed"): 1}
 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite:///{}/s.db", "file://{}/s"])
@@ -126,10 +133,10 @@ def test_only_imported_sessions_come_from_a_storage_that_is_gone(page: Any) -> N
 
 
 SOURCES = [
-    "FlaskSessionSource(redis=redis.Redis())",
+    "FlaskSessionSource.from_config(",
     "PyramidSource(",
     "PyramidSessionRedisSource(",
-    "DjangoCookieSource(",
+    "DjangoCookieSource.from_settings(",
     "SecureCookieSource(",
     "CherryPySource(",
     "BottleSource(",
@@ -138,8 +145,19 @@ SOURCES = [
 
 @pytest.mark.parametrize("text", SOURCES)
 def test_the_sources_are_made_as_shown(page: Any, text: str, tmp_path: Path) -> None:
-    names = run(page, text, redis=redis, create_engine=create_engine, old_directory=tmp_path)
-    assert names["source"].cookies("unrelated=1") == []
+    app, settings = flask.Flask("new"), SimpleNamespace(**vars(global_settings))
+    given = {"wsgi_sessions.store": "memory:"}
+    app.config["SESSION_COOKIE_NAME"] = settings.SESSION_COOKIE_NAME = "shop"
+    settings.SECRET_KEY = KEY
+    others = {"redis": redis, "create_engine": create_engine, "old_directory": tmp_path, "timedelta": timedelta}
+    config = SimpleNamespace(add_settings=given.update)
+    source = run(page, text, app=app, config=config, settings=settings, **others)["source"]
+    assert source.cookies("unrelated=1") == []
+    if ".from_" in text:
+        assert source.cookies("shop=1; session=2; sessionid=3") == ["1"]
+    if "Pyramid" in text:
+        _, arguments = read_settings(given, "wsgi_sessions.")
+        assert arguments == {"expiry": OnSessionEnd(timedelta(minutes=20)), "legacy": [source]}
 
 
 def test_every_reason_is_told(page: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import chain
 from typing import Any
@@ -10,6 +10,12 @@ from typing import Any
 from ..cookies.cookie import SessionCookie
 from ..migration.beaker import BeakerOptions
 
+#: What BeakerMiddleware takes besides Beaker's own options.
+OURS = (
+    *("app", "config", "environ_key", "wrap_app", "store", "cookie", "cookie_name", "explicit_save", "list_internals"),
+    *("take_over", "retire", "convert", "on_unknown", "max_lifetime", "max_payload", "error_app", "sweep_every"),
+    "on_deleted",
+)
 _PREFIXES = ("beaker.session.", "session.", "session_")
 _NAMES = tuple(name for name in BeakerOptions.__struct_fields__ if name != "unused")
 # What tells where sessions are, by their type.
@@ -63,6 +69,22 @@ def without_effect(
     yield from ((name, reason) for name, reason in found if name in written)
     if cookie is not None:
         yield from ((name, reason) for name, reason in _attributes(options, is_taken_over, cookie) if name in written)
+
+
+def refuse_misspelt(options: Iterable[str]) -> None:
+    """Refuse an option without a prefix that is none of Beaker's, and nearly one of ours.
+
+    What it should have kept may be gone when somebody reads a warning: the default of ``retire`` deletes.
+
+    :raises ValueError: if there is one.
+    """
+    known = (*OURS, *_NAMES)
+    for name in options:
+        if name in known or name.startswith(_PREFIXES):
+            continue
+        near = get_close_matches(name.lower(), known, n=1, cutoff=0.8)
+        if near and near[0] in OURS:
+            raise ValueError(f"unknown option {name!r}; did you mean {near[0]}?")
 
 
 def nearly_prefixed(configuration: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -118,7 +118,7 @@ class BeakerSession(BeakerActions):
         cookie = self._settings.cookie
         if self._was_invalidated or state.presented or state.ended or cookie is None:
             return self._was_invalidated
-        return state.is_new and bool(cookie.candidates(self._cookie_header))
+        return state.is_new and cookie.is_in(self._cookie_header)
 
     def _session(self) -> BeakerSession:
         """Return itself, as what applications look into that know how Beaker's is made."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from datetime import timedelta
 from typing import Any, ClassVar, NamedTuple
@@ -130,7 +130,7 @@ def _current() -> _Made:
 class _SessionKey(SessionCookie):
     """Takes the token out of what Django took out of the cookie."""
 
-    def candidates(self, header: str) -> list[SessionToken]:
+    def candidates(self, header: str, is_theirs: Callable[[str], bool] | None = None) -> list[SessionToken]:
         token = SessionToken.parse(header)
         return [] if token is None else [token]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from ..cookies.cookie import SessionCookie
+from ..cookies.keys import check_keys
 from ..cookies.signed import SignedCookie
 from ..expiry import OnInactivity, OnSessionEnd
 from ..stores.base import SessionStore
@@ -25,10 +26,12 @@ _COOKIE_ATTRIBUTES = {
 }
 
 
-def cookie_of(app: Flask, signed: bool) -> SessionCookie:
+def cookie_of(app: Flask, signed: bool | None) -> SessionCookie:
     """Return the cookie that an application is configured to have.
 
-    :param signed: with ``SECRET_KEY``; ``SECRET_KEY_FALLBACKS`` are still read.
+    :param signed: with ``SECRET_KEY``; ``SECRET_KEY_FALLBACKS`` are still read. None for what ``SESSION_USE_SIGNER``
+        says.
+    :raises TypeError: if a key is neither ``str`` nor ``bytes``.
     :raises ValueError: if a browser would drop the cookie, or there is no good key.
     """
     config, defaults = app.config, Flask.default_config
@@ -42,13 +45,39 @@ def cookie_of(app: Flask, signed: bool) -> SessionCookie:
         # False was Flask's word for none.
         attributes["domain"] = attributes["domain"].lstrip(".") if attributes["domain"] else None
     path = config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"]
-    if not signed:
+    if not (bool(config.get("SESSION_USE_SIGNER")) if signed is None else signed):
         return SessionCookie(**attributes, path=path)
+    asked = (
+        ("SESSION_USE_SIGNER", "remove SESSION_USE_SIGNER") if signed is None else ("signed=True", "leave signed out")
+    )
+    return SignedCookie(_keys(app, *asked), **attributes, path=path)
+
+
+def _keys(app: Flask, asks: str, remedy: str) -> list[str | bytes]:
+    """Return the keys of an application, oldest first.
+
+    :param asks: what wants the cookie signed, and how to do without; this and the next, for errors.
+    """
     if not app.secret_key:
-        raise ValueError("signed=True needs SECRET_KEY: set it before WSGISessions gets the app, or leave signed out")
+        raise ValueError(f"{asks} needs SECRET_KEY: set it before WSGISessions gets the app, or {remedy}")
+    _check_key(app.secret_key, "SECRET_KEY", f"{asks} signs the cookie with SECRET_KEY", remedy)
+    fallbacks = list(app.config.get("SECRET_KEY_FALLBACKS") or ())
+    for position, key in enumerate(fallbacks):
+        name = f"SECRET_KEY_FALLBACKS[{position}]"
+        _check_key(key, name, f"{asks} has cookies read that were signed with {name}", remedy)
     # Flask lists the most recent of the old ones first.
-    keys = [*reversed(config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key]
-    return SignedCookie(keys, **attributes, path=path)
+    return [*reversed(fallbacks), app.secret_key]
+
+
+def _check_key(key: str | bytes, name: str, use: str, remedy: str) -> None:
+    """Refuse a key that is good enough for Flask only, by the name of its setting: there it is not one of a list."""
+    try:
+        check_keys([key])
+    except TypeError as error:
+        raise TypeError(str(error).replace("keys[0]", name)) from None
+    except ValueError as error:
+        why = str(error).removeprefix("keys[0] is ").partition(":")[0]
+        raise ValueError(f"{use}, which is too weak for that ({why}): {remedy}, the token needs no signature") from None
 
 
 def expiry_of(app: Flask) -> OnInactivity | OnSessionEnd:

@@ -25,6 +25,7 @@ from ..session import Session
 from ..settings import MAX_PAYLOAD
 from ..stores.base import SessionStore
 from ._beaker_config import Configuration
+from ._beaker_ignored import refuse_misspelt
 from ._beaker_section import read_section
 from ._beaker_session import BeakerSession, DetachedBeakerSession, new_detached, show
 from ._beaker_stores import store_of
@@ -70,7 +71,7 @@ class BeakerMiddleware(SessionMiddleware):
     :raises ImportError: if a store, or an encrypted session, needs what is not installed.
     :raises StoreError: if the store's table cannot be made.
     :raises TypeError: if an argument is of a wrong type.
-    :raises ValueError: if an option makes no sense, or is missing.
+    :raises ValueError: if an option makes no sense, or is missing, or nearly has the name of a parameter above.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class BeakerMiddleware(SessionMiddleware):
             raise TypeError("app and wrap_app are the same: give one of them")
         if cookie is not None and cookie_name is not None:
             raise ValueError("a cookie has a name: give cookie or cookie_name")
+        refuse_misspelt(options)
         configuration = Configuration({} if config is None else config, options)
         configuration.warn_of_ignored(take_over=take_over, has_store=store is not None, cookie=cookie)
         if cookie is None:

@@ -14,6 +14,7 @@ An application that runs behind a SessionMiddleware already needs only ``WSGISes
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -91,8 +92,17 @@ class WSGISessions:
             "legacy": legacy,
             "retire": retire,
         }
+        self._middlewares: list[SessionMiddleware] = []
         if app is not None:
             self.init_app(app)
+
+    @property
+    def legacy_counts(self) -> dict[tuple[str, str], int]:
+        """How many legacy sessions this process has taken over, and why it has not others, by system and reason."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for middleware in self._middlewares:
+            counts.update(middleware.legacy_counts)
+        return dict(counts)
 
     def init_app(self, app: flask.Flask, store: SessionStore | str | None = None) -> None:
         """Give an application its sessions; its configuration is read now.
@@ -111,14 +121,14 @@ class WSGISessions:
                 "write WSGISessions(app, store, ...), set WSGI_SESSIONS_STORE before",
             )
         else:
-            signed = bool(app.config.get("SESSION_USE_SIGNER")) if self._signed is None else self._signed
             sessions = SessionMiddleware(
                 app.wsgi_app,
                 found,
-                cookie=cookie_of(app, signed) if self._cookie is None else self._cookie,
+                cookie=cookie_of(app, self._signed) if self._cookie is None else self._cookie,
                 expiry=expiry_of(app) if self._expiry is None else self._expiry,
                 **self._options,
             )
+            self._middlewares.append(sessions)
             app.wsgi_app = sessions  # type: ignore[method-assign]  # as Flask's documentation tells one to
             app.cli.add_command(sessions_commands(found))
         app.session_interface = Interface(sessions)

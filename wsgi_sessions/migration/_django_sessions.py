@@ -41,7 +41,7 @@ class DjangoSessions(Source):
         cookie_name: str,
         path: str,
         domain: str | None,
-        secure: bool,
+        secure: bool | None,
         partitioned: bool,
         convert: Convert | None,
         on_unknown: str,

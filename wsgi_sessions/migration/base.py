@@ -22,6 +22,8 @@ T = TypeVar("T")
 _MAX_COOKIES = 5
 # As the parser of our own cookie has it.
 _MAX_HEADER = 16 * 1024
+# RFC 6265bis 4.1.3 and its successor, layered cookies; browsers ignore the case.
+_SECURE_PREFIXES = ("__host-", "__secure-", "__http-")
 # RFC 2109 quoting, which http.cookies writes for what is no token: "\054" is a comma.
 _escape = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
 
@@ -47,7 +49,8 @@ class Source(ABC):
     :param cookie_name: the name of its cookie.
     :param path: the path it was set with, which its removal repeats, as the next three.
     :param domain: None for the host that set it.
-    :param secure: whether it was set with Secure.
+    :param secure: whether it was set with Secure. If it is None, that is so if its name has a prefix which browsers
+        accept with Secure only, such as ``__Host-``.
     :param partitioned: whether it was set with Partitioned.
     :param convert: what becomes of instances of the application's own classes; without it they are dropped.
     :param on_unknown: ``"drop"`` what cannot be stored, or ``"refuse"`` the session that holds it: a dropped key
@@ -66,7 +69,7 @@ class Source(ABC):
         *,
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -78,7 +81,11 @@ class Source(ABC):
             domain = domain.removeprefix(".")
         # Its SameSite is of no consequence: a browser compares name, domain and path only.
         self._cookie = SessionCookie(
-            cookie_name, path=path, domain=domain, secure=secure or partitioned, partitioned=partitioned
+            cookie_name,
+            path=path,
+            domain=domain,
+            secure=_was_secure(cookie_name, True if partitioned else secure),
+            partitioned=partitioned,
         )
         self.cookie_name = cookie_name
         self._convert = convert
@@ -168,6 +175,17 @@ def imported(
     else:
         if session is not None:
             yield Imported(identity=identity, where=where, session=session)
+
+
+def _was_secure(name: str, secure: bool | None) -> bool:
+    """Return whether a cookie was set with Secure, as it is said, or as its name tells."""
+    needs_it = isinstance(name, str) and name.lower().startswith(_SECURE_PREFIXES)
+    if needs_it and secure is False:
+        raise ValueError(
+            f"without Secure no browser has accepted a cookie of the name {name!r} (RFC 6265bis 4.1.3): "
+            "leave secure out"
+        )
+    return needs_it if secure is None else secure
 
 
 def _unquoted(value: str) -> str:

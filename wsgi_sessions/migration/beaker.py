@@ -66,7 +66,7 @@ class BeakerSource(Source):
         cookie_name: str = "beaker.session.id",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -155,7 +155,7 @@ class BeakerCookieSource(Source):
         cookie_name: str = "beaker.session.id",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -235,7 +235,8 @@ def source_of(
         "cookie_name": options.key,
         "path": options.cookie_path,
         "domain": options.cookie_domain,
-        "secure": options.secure,
+        # Where it is not, a cookie may still have the name of one that is: False is Beaker's default.
+        "secure": options.secure or None,
         "convert": convert,
         "on_unknown": on_unknown,
     }

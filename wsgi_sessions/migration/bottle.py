@@ -49,7 +49,7 @@ class BottleSource(Source):
         persistent: bool = False,
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -73,7 +73,7 @@ class BottleSource(Source):
         self._persistent = persistent
 
     def identify(self, cookie: str) -> list[str]:
-        """Return the cookie itself: there is no other id, and no other text of the same session."""
+        """Return the cookie itself: there is no other id. Each change of the session makes another one."""
         self._verified(cookie)
         return [cookie]
 

@@ -49,7 +49,7 @@ class CherryPySource(Source):
         cookie_name: str = "session_id",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from datetime import UTC, timedelta, tzinfo
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from msgspec.structs import replace
 
 from ..legacy import LegacySession
+from ._configurations import django_keys, django_session
 from ._django_sessions import DjangoSessions, StoredSessions
 from ._django_signing import DjangoSigner
 from ._django_storages import cache_storage, session_storage
@@ -52,7 +53,7 @@ class DjangoCookieSource(DjangoSessions):
         cookie_name: str = "sessionid",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -73,8 +74,17 @@ class DjangoCookieSource(DjangoSessions):
         self._personal_keys = checked_names(personal_keys)
         self._signer = DjangoSigner(secret_key, fallbacks, salt="django.contrib.sessions.backends.signed_cookies")
 
+    @classmethod
+    def from_settings(cls, settings: Any, **others: Any) -> Self:
+        """Return the source for a project that keeps its settings.
+
+        :param settings: ``django.conf.settings``.
+        :param others: arguments of the class, which come before: what was other than the settings say now.
+        """
+        return cls(**{**django_keys(settings), **django_session(settings), **others})
+
     def identify(self, cookie: str) -> list[str]:
-        """Return the cookie itself: there is no other id, and no other text of the same session."""
+        """Return the cookie itself: there is no other id. Each change of the session makes another one."""
         self._signer.verify(cookie)
         return [cookie]
 
@@ -127,7 +137,7 @@ class DjangoSource(StoredSessions):
         cookie_name: str = "sessionid",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -154,6 +164,16 @@ class DjangoSource(StoredSessions):
         self._storage = session_storage(
             engine=engine, directory=directory, table=table, schema=schema, zone=zone, prefix=cookie_name
         )
+
+    @classmethod
+    def from_settings(cls, settings: Any, **others: Any) -> Self:
+        """Return the source for a project that keeps its settings.
+
+        :param settings: ``django.conf.settings``.
+        :param others: arguments of the class, which come before: where the sessions are, and what was other than the
+            settings say now.
+        """
+        return cls(**{**django_keys(settings), **django_session(settings), **others})
 
     def _value(self, payload: bytes) -> Any:
         # Decoded so that nothing that could be signed becomes another text, or an error.
@@ -196,7 +216,7 @@ class DjangoCacheSource(StoredSessions):
         cookie_name: str = "sessionid",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -228,3 +248,13 @@ class DjangoCacheSource(StoredSessions):
             prefix=key_prefix,
             version=version,
         )
+
+    @classmethod
+    def from_settings(cls, settings: Any, **others: Any) -> Self:
+        """Return the source for a project that keeps its settings.
+
+        :param settings: ``django.conf.settings``.
+        :param others: arguments of the class, which come before: the cache, how it writes, and what was other than the
+            settings say now.
+        """
+        return cls(**{**django_session(settings), **others})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from werkzeug.http import parse_date
@@ -13,6 +13,7 @@ from werkzeug.http import parse_date
 from .. import clock
 from ..legacy import LegacyError, LegacySession, Reason
 from ._arguments import checked_lifetime
+from ._configurations import flask_cookie, flask_lifetime
 from ._personal import PERSONAL_KEYS, checked_names, is_personal
 from ._reading import read_base64url, read_dotted, read_json, refuse_ended
 from ._signatures import DottedSigner, checked_secrets
@@ -63,7 +64,7 @@ class FlaskSource(Source):
         cookie_name: str = "session",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -84,8 +85,25 @@ class FlaskSource(Source):
         self._python2 = python2
         self.takes_last = python2 if takes_last is None else takes_last
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **others: Any) -> Self:
+        """Return the source for an application that keeps its configuration.
+
+        >>> FlaskSource.from_config({"SECRET_KEY": "key", "SESSION_COOKIE_NAME": "shop"}).cookie_name
+        'shop'
+
+        :param config: ``app.config``, which has the key, its fallbacks, the lifetime, and all about the cookie.
+        :param others: arguments of the class, which come before: what was other than the configuration says now.
+        """
+        own = {
+            "secret_key": config.get("SECRET_KEY"),
+            "fallbacks": config.get("SECRET_KEY_FALLBACKS") or (),
+            "lifetime": flask_lifetime(config),
+        }
+        return cls(**{**own, **flask_cookie(config), **others})
+
     def identify(self, cookie: str) -> list[str]:
-        """Return the cookie itself: there is no other id, and no other text of the same session."""
+        """Return the cookie itself: there is no other id. Each change of the session makes another one."""
         self._signer.verify(cookie)
         return [cookie]
 

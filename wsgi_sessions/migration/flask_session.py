@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import msgspec
 
 from ..legacy import LegacyError, LegacySession, Reason
 from ._cachelib_files import CachelibFiles
+from ._configurations import flask_cookie
 from ._flask_session_table import FlaskSessionTable
 from ._payloads import check_serializer, read_payload
 from ._reading import refuse_ended
@@ -58,7 +59,7 @@ class FlaskSessionSource(Source):
         cookie_name: str = "session",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -78,6 +79,22 @@ class FlaskSessionSource(Source):
         self._storage = _storage(redis, engine, directory, key_prefix, table, schema)
         if directory is not None and not self._pickled:
             raise ValueError("the files are pickles, whatever the application's format: write serializer='pickle'")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **others: Any) -> Self:
+        """Return the source for an application that keeps its configuration.
+
+        :param config: ``app.config``, which has the prefix, the table, whether ids are signed, and all of the cookie.
+        :param others: arguments of the class, which come before: where the sessions are, and what was other than the
+            configuration says now.
+        """
+        own = {
+            "secret_key": config.get("SECRET_KEY") if config.get("SESSION_USE_SIGNER") else None,
+            "key_prefix": config.get("SESSION_KEY_PREFIX", "session:"),
+            "table": config.get("SESSION_SQLALCHEMY_TABLE", "sessions"),
+            "schema": config.get("SESSION_SQLALCHEMY_SCHEMA"),
+        }
+        return cls(**{**own, **flask_cookie(config), **others})
 
     def identify(self, cookie: str) -> list[str]:
         """Return the id; of a file the names that it may have, which are hashes of the id."""

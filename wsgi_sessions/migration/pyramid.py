@@ -40,7 +40,7 @@ class PyramidSource(Source):
         cookie_name: str = "session",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -60,7 +60,7 @@ class PyramidSource(Source):
         self._persistent = persistent
 
     def identify(self, cookie: str) -> list[str]:
-        """Return the cookie, without padding: there is no other id, and no other text of the same session."""
+        """Return the cookie, without padding: there is no other id. Each change of the session makes another one."""
         self._signer.verify(cookie)
         return [cookie.rstrip("=")]
 
@@ -96,7 +96,7 @@ class PyramidUnencryptedSource(PyramidSource):
         cookie_name: str = "session",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -118,7 +118,7 @@ class PyramidUnencryptedSource(PyramidSource):
         self._signer = HexSigner(secret)
 
     def identify(self, cookie: str) -> list[str]:
-        """Return the cookie itself: there is no other id, and no other text of the same session."""
+        """Return the cookie itself: there is no other id. Each change of the session makes another one."""
         self._signer.verify(cookie)
         return [cookie]
 

@@ -48,7 +48,7 @@ class PyramidSessionRedisSource(Source):
         cookie_name: str = "session",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",

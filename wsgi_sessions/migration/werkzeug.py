@@ -50,7 +50,7 @@ class WerkzeugSource(Source):
         cookie_name: str = "session_id",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -135,7 +135,7 @@ class SecureCookieSource(Source):
         cookie_name: str = "session",
         path: str = "/",
         domain: str | None = None,
-        secure: bool = False,
+        secure: bool | None = None,
         partitioned: bool = False,
         convert: Convert | None = None,
         on_unknown: str = "drop",
@@ -156,7 +156,7 @@ class SecureCookieSource(Source):
         self._persistent = persistent
 
     def identify(self, cookie: str) -> list[str]:
-        """Return the cookie itself: there is no other id, and no other text of the same session."""
+        """Return the cookie itself: there is no other id. Each change of the session makes another one."""
         self._signer.verify(cookie)
         return [cookie]
 
