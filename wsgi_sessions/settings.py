@@ -20,6 +20,9 @@ class LegacyFinder(Protocol):
     def complete(self, settings: Settings, presented: Any, cookie_header: str) -> Any:
         """Return what a request presents, of ours and of theirs."""
 
+    def is_theirs(self, name: str, text: str) -> bool:
+        """Tell whether a cookie of that name and value is one of theirs."""
+
     def forget(self, settings: Settings, cookie_header: str, id: str) -> None:
         """Note that what a request presents of them ends with a session of ours, and what that was made of."""
 
