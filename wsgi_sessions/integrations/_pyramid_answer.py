@@ -93,6 +93,7 @@ class Answer:
     def _end(self, request: Any) -> None:
         if is_to_be_repeated(request):
             self._session._begin_again()
+            # No end yet: the response to the next attempt may tell of it.
             self._session._phase = FROZEN
             request.environ[_REPEATED] = self._session
             return
