@@ -35,8 +35,8 @@ from wsgi_sessions.notes import encoded
 
 PYTHON_2 = sorted((Path(__file__).parent / "samples" / "stores" / "pickles").glob("py2-*.pkl"))
 PROTOCOLS = range(6)
-#: Seconds. The worst takes a tenth of it on an idle machine.
-LONGEST = 6.0
+#: Seconds of the processor. The worst takes a fifth of it while coverage is measured.
+LONGEST = 10.0
 #: Bytes that a pickle may take at once on its way into a session of ours.
 MOST_MEMORY = 100_000_000
 
@@ -534,15 +534,21 @@ LARGE: dict[str, bytes] = {
 KEYED: dict[str, Callable[[int], bytes]] = {
     "of a long list": lambda length: pickle.dumps({"k" * length: [1] * 50_000}),
     "of what is dropped": lambda length: b"}X" + struct.pack("<I", length) + b"k" * length
-    + b"(capp\nA\n)Rq\x00" + (b"(" + short("u") + b"h\x00d") * 10_000 + b"ls.",
+    + b"(capp\nA\n)Rq\x000" + (b"(" + short("u") + b"h\x00d") * 10_000 + b"ls.",
 }  # fmt: skip
 
 
 def cost_of(data: bytes) -> float:
     """Return the processor's seconds for a pickle's whole way into a session."""
-    began = time.process_time()
-    encoded(storable(load(data), None)[0])
-    return time.process_time() - began
+    # Coverage takes longer for an item than a copy of the key does.
+    trace = sys.gettrace()
+    sys.settrace(None)
+    try:
+        began = time.process_time()
+        encoded(storable(load(data), None)[0])
+        return time.process_time() - began
+    finally:
+        sys.settrace(trace)
 
 
 class TestMemory:
@@ -566,17 +572,17 @@ class TestMemory:
 
     @pytest.mark.parametrize("kind", sorted(KEYED))
     def test_a_long_key_is_not_copied_for_each_of_its_items(self, kind: str) -> None:
-        long, one = (min(cost_of(KEYED[kind](length)) for _ in range(2)) for length in (800_000, 1))
-        assert long < 2 * one
+        long, one = (min(cost_of(KEYED[kind](length)) for _ in range(3)) for length in (800_000, 1))
+        assert long < 3 * one
 
 
 class TestHostile:
     @pytest.mark.parametrize("kind", sorted(HOSTILE.keys() - HARMLESS - MALFORMED))
     def test_it_is_refused_in_no_time(self, kind: str) -> None:
-        began = time.perf_counter()
+        began = time.process_time()
         with pytest.raises(LegacyError) as caught:
             load(HOSTILE[kind])
-        assert time.perf_counter() - began < LONGEST
+        assert time.process_time() - began < LONGEST
         assert caught.value.reason is Reason.CORRUPT
 
     @pytest.mark.parametrize("kind", sorted(HARMLESS))
@@ -585,10 +591,10 @@ class TestHostile:
 
     @pytest.mark.parametrize("kind", sorted(MALFORMED))
     def test_a_malformed_value_costs_its_key_and_nothing_else(self, kind: str) -> None:
-        began = time.perf_counter()
+        began = time.process_time()
         pickled = HOSTILE[kind].removeprefix(b"\x80\x04")[:-1]
         found = load(b"}(" + short("a") + b"K\x01" + short("k") + pickled + short("b") + b"K\x02u.")
-        assert time.perf_counter() - began < LONGEST
+        assert time.process_time() - began < LONGEST
         assert isinstance(found.pop("k"), Unknown)
         assert found == {"a": 1, "b": 2}
 
@@ -701,9 +707,9 @@ class TestFuzz:
         choice, longest = random.Random(seed), 0.0
         for _ in range(700):
             data = mutated(SEEDS[seed], choice)
-            began = time.perf_counter()
+            began = time.process_time()
             assert reason_of(data) in (None, Reason.CORRUPT)
-            longest = max(longest, time.perf_counter() - began)
+            longest = max(longest, time.process_time() - began)
         assert longest < LONGEST
 
     @settings(max_examples=400, deadline=None)
