@@ -5,8 +5,10 @@ The contract over what is created in the new store: see test_contract.
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import timedelta
@@ -700,6 +702,26 @@ class TestRefusals:
         assert stays is not None and stays.version <= 3
         store.save(replace(stays, payload=b"small"))
         assert store.move() == 1
+
+    def test_moving_again_and_again_what_does_not_move_takes_no_memory(self, old: MemoryStore) -> None:
+        """An exception that is raised once more remembers also where it was then."""
+        for number in range(20):
+            old.create(replace(self.LARGE, id=f"id-{number}"))
+        store = MigratingStore(old, Small())
+
+        def move(times: int) -> int:
+            for _ in range(times):
+                with pytest.raises(StoreError):
+                    store.move()
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+        tracemalloc.start()
+        try:
+            before = move(10)
+            assert move(100) - before < 50_000
+        finally:
+            tracemalloc.stop()
 
     def test_one_that_the_new_store_never_takes_stops_no_other(self, old: MemoryStore) -> None:
         class Picky(MemoryStore):

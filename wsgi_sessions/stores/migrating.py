@@ -71,8 +71,8 @@ class MigratingStore(SessionStore):
         self.enumerable = old.enumerable and new.enumerable
         # Of what is created now: the old store may have something for delete_expired to return all the same.
         self.expires_itself = (new if moving else old).expires_itself
-        # By id, what move() has found out, so that it is not sealed and unsealed each time.
-        self._refused: dict[str, Refused] = {}
+        # By id, which version move() could not move, and why, so that it is not sealed and unsealed each time.
+        self._refused: dict[str, tuple[int, str]] = {}
 
     def create(self, record: Record) -> None:
         """Insert a new record; see :meth:`SessionStore.create`.
@@ -185,29 +185,31 @@ class MigratingStore(SessionStore):
             move, and stays in the old one: says how many records that are, and why the first one.
         """
         count = failures = 0
-        staying: list[tuple[str, Exception]] = []
+        staying: list[tuple[str, str]] = []
         for stored in self._all_in_old():
             if count >= limit:
                 break
             if not self._moving and not is_sealed(stored):
                 continue
-            known = self._refused.pop(stored.id, None)
+            version, why = self._refused.get(stored.id, (None, ""))
+            if version == stored.version:
+                staying.append((stored.id, why))
+                continue
+            self._refused.pop(stored.id, None)
             try:
-                if known is not None and known.stays.version == stored.version:
-                    raise known
                 settle(self._old, self._new, stored.id, is_moving=self._moving)
                 count += 1
                 failures = 0
             except Refused as refused:
-                self._refused[stored.id] = refused
-                staying.append((stored.id, refused.error))
+                self._refused[stored.id] = refused.stays.version, str(refused.error)
+                staying.append((stored.id, str(refused.error)))
             except OnePlace:
                 raise
             except (SessionTooLarge, StoreError) as error:
                 failures += 1
                 if failures == _MOST_FAILURES:
                     raise
-                staying.append((stored.id, error))
+                staying.append((stored.id, str(error)))
         if staying and not count:
             id, why = staying[0]
             raise StoreError(
